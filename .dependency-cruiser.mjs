@@ -1,0 +1,2 @@
+// placeholder, replaced by tooling
+export default { forbidden: [] };
