@@ -1,0 +1,35 @@
+import { sql } from 'kysely';
+
+import type { Db } from '../../foundation/database/connect.js';
+
+/** What the guard must know of the project that a request is about. */
+export interface Target {
+  readonly projectId: string;
+  readonly ownerId: string;
+  readonly visibility: 'public' | 'private';
+}
+
+const visibility = sql<'public' | 'private'>`coalesce(projects.settings->>'visibility', 'private')`;
+
+/** A living project. */
+export async function findProjectTarget(db: Db, projectId: string): Promise<Target | undefined> {
+  return db
+    .selectFrom('projects')
+    .select(['projects.id as projectId', 'projects.owner_id as ownerId', visibility.as('visibility')])
+    .where('projects.id', '=', projectId)
+    .where('projects.deleted_at', 'is', null)
+    .executeTakeFirst();
+}
+
+/** The living project of a file that exists for others: acknowledged and not in the trash. */
+export async function findFileTarget(db: Db, fileId: string): Promise<Target | undefined> {
+  return db
+    .selectFrom('files')
+    .innerJoin('projects', 'projects.id', 'files.project_id')
+    .select(['projects.id as projectId', 'projects.owner_id as ownerId', visibility.as('visibility')])
+    .where('files.id', '=', fileId)
+    .where('files.deleted_at', 'is', null)
+    .where('files.status', 'in', ['processing', 'ready', 'failed'])
+    .where('projects.deleted_at', 'is', null)
+    .executeTakeFirst();
+}
