@@ -1,0 +1,362 @@
+import {
+  addresses,
+  byteSize,
+  credential,
+  duration,
+  flag,
+  folder,
+  integer,
+  line,
+  oneOf,
+  origins,
+  postgresUrl,
+  signingSecret,
+  webUrl,
+  type Kind,
+} from './kinds.js';
+
+/** One setting: its name in the environment, how its text is read, and what a person needs to know of it. */
+export interface Setting<T> {
+  readonly name: string;
+  readonly kind: Kind<T>;
+  /** Heading it stands under on the settings page. */
+  readonly group: Group;
+  /** Text that counts when nothing is set; read like any other text. */
+  readonly standard?: string;
+  /** What counts when nothing is set and it is worked out from something else, in words. */
+  readonly otherwise?: string;
+  readonly doc: string;
+}
+
+export const groups = [
+  'Server',
+  'Database',
+  'Store',
+  'Accounts and secrets',
+  'Uploads',
+  'Delivery',
+  'Background work',
+  'Imaging',
+] as const;
+export type Group = (typeof groups)[number];
+
+type Described<T> = Pick<Setting<T>, 'name' | 'kind' | 'doc'>;
+
+function inGroup(group: Group) {
+  return {
+    /** Always has a value. */
+    given: <T>(setting: Described<T> & { readonly standard: string }): Setting<T> => ({ ...setting, group }),
+    /** Has a value only when set. */
+    optional: <T>(setting: Described<T> & { readonly otherwise: string }): Setting<T | undefined> => ({
+      ...setting,
+      group,
+    }),
+  };
+}
+
+const server = inGroup('Server');
+const database = inGroup('Database');
+const store = inGroup('Store');
+const accounts = inGroup('Accounts and secrets');
+const uploads = inGroup('Uploads');
+const delivery = inGroup('Delivery');
+const work = inGroup('Background work');
+const imaging = inGroup('Imaging');
+
+/**
+ * Every setting there is. The typed settings, the faults at start-up, `docs/settings.md` and
+ * `mediablobkit config` are all made from this table.
+ */
+export const table = {
+  host: server.given({
+    name: 'HOST',
+    kind: line('a host name or IP address', /^[\w.:%-]{1,255}$/),
+    standard: '127.0.0.1',
+    doc: 'Address to listen on. `0.0.0.0` or `::` opens the server to other machines.',
+  }),
+  port: server.given({
+    name: 'PORT',
+    kind: integer({ min: 0, max: 65_535 }),
+    standard: '8420',
+    doc: 'Port to listen on; `0` takes any free one.',
+  }),
+  publicUrl: server.optional({
+    name: 'MBK_PUBLIC_URL',
+    kind: webUrl({ path: 'allowed' }),
+    otherwise: '`http://localhost:PORT`',
+    doc: 'Where clients reach this server. Every link in an answer begins with it. A path is allowed.',
+  }),
+  dataFolder: server.given({
+    name: 'MBK_DATA_FOLDER',
+    kind: folder(),
+    standard: './mediablobkit-data',
+    doc: 'Folder of the embedded database, the blobs on disk and the secrets made at first start.',
+  }),
+  trustProxy: server.given({
+    name: 'MBK_TRUST_PROXY',
+    kind: addresses(),
+    standard: 'none',
+    doc: 'Reverse proxies whose `X-Forwarded-…` headers are believed. Nobody’s are believed by default.',
+  }),
+  corsOrigins: server.given({
+    name: 'MBK_CORS_ORIGINS',
+    kind: origins(),
+    standard: 'none',
+    doc: 'Origins whose pages may call the API from a browser.',
+  }),
+  logLevel: server.given({
+    name: 'LOG_LEVEL',
+    kind: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
+    standard: 'info',
+    doc: 'Least severe level that is logged.',
+  }),
+  logFormat: server.given({
+    name: 'MBK_LOG_FORMAT',
+    kind: oneOf('auto', 'json', 'pretty'),
+    standard: 'auto',
+    doc: '`auto` is `pretty` on a terminal and `json` elsewhere.',
+  }),
+  shutdownTimeoutMs: server.given({
+    name: 'MBK_SHUTDOWN_TIMEOUT',
+    kind: duration({ min: '0s', max: '1h' }),
+    standard: '25s',
+    doc: 'Time that running requests and jobs get to end after SIGTERM. Keep it below the supervisor’s own limit.',
+  }),
+
+  databaseUrl: database.optional({
+    name: 'DATABASE_URL',
+    kind: postgresUrl(),
+    otherwise: 'the embedded PostgreSQL',
+    doc: 'PostgreSQL 15 or newer. Without it the server brings its own, in the data folder.',
+  }),
+  databaseDirectUrl: database.optional({
+    name: 'MBK_DATABASE_DIRECT_URL',
+    kind: postgresUrl(),
+    otherwise: '`DATABASE_URL`',
+    doc: 'The same database without a transaction pooler in between; used for LISTEN and migrations.',
+  }),
+  databasePoolSize: database.given({
+    name: 'MBK_DATABASE_POOL_SIZE',
+    kind: integer({ min: 2, max: 1000 }),
+    standard: '10',
+    doc: 'Most connections that one process opens.',
+  }),
+  statementTimeoutMs: database.given({
+    name: 'MBK_STATEMENT_TIMEOUT',
+    kind: duration({ min: '100ms', max: '1h' }),
+    standard: '30s',
+    doc: 'The database cancels a statement that runs longer.',
+  }),
+  lockTimeoutMs: database.given({
+    name: 'MBK_LOCK_TIMEOUT',
+    kind: duration({ min: '100ms', max: '1h' }),
+    standard: '10s',
+    doc: 'A statement that waits longer for a lock fails.',
+  }),
+
+  store: store.given({
+    name: 'MBK_STORE',
+    kind: oneOf('auto', 'disk', 's3'),
+    standard: 'auto',
+    doc: 'Where blobs are kept. `auto` is `s3` when `MBK_S3_BUCKET` is set, else `disk` (the data folder).',
+  }),
+  s3Bucket: store.optional({
+    name: 'MBK_S3_BUCKET',
+    kind: line('the name of a bucket', /^[a-zA-Z0-9][\w.-]{1,253}[a-zA-Z0-9]$/),
+    otherwise: 'unset',
+    doc: 'The bucket. Demanded by `MBK_STORE=s3` and by any other `MBK_S3_…` setting.',
+  }),
+  s3Endpoint: store.optional({
+    name: 'MBK_S3_ENDPOINT',
+    kind: webUrl({ path: 'allowed' }),
+    otherwise: 'AWS',
+    doc: 'URL of an S3-compatible service.',
+  }),
+  s3Region: store.optional({
+    name: 'MBK_S3_REGION',
+    kind: line('the name of a region', /^[\w-]{1,64}$/),
+    otherwise: '`AWS_REGION`, or `us-east-1` with `MBK_S3_ENDPOINT`',
+    doc: 'Region of the bucket. AWS demands it.',
+  }),
+  s3ForcePathStyle: store.optional({
+    name: 'MBK_S3_FORCE_PATH_STYLE',
+    kind: flag(),
+    otherwise: '`true` with `MBK_S3_ENDPOINT`, else `false`',
+    doc: 'Put the bucket into the path (`host/bucket/key`) and not into the host name.',
+  }),
+  s3PublicEndpoint: store.optional({
+    name: 'MBK_S3_PUBLIC_ENDPOINT',
+    kind: webUrl({ path: 'allowed' }),
+    otherwise: '`MBK_S3_ENDPOINT`',
+    doc: 'URL under which clients reach the service; used in presigned URLs only.',
+  }),
+  s3CreateBucket: store.given({
+    name: 'MBK_S3_CREATE_BUCKET',
+    kind: flag(),
+    standard: 'false',
+    doc: 'Make the bucket at start-up when it is not there.',
+  }),
+  awsAccessKeyId: store.optional({
+    name: 'AWS_ACCESS_KEY_ID',
+    kind: credential(),
+    otherwise: 'what the AWS SDK finds, on AWS only',
+    doc: 'Access key of the store. Demanded with `MBK_S3_ENDPOINT`.',
+  }),
+  awsSecretAccessKey: store.optional({
+    name: 'AWS_SECRET_ACCESS_KEY',
+    kind: credential(),
+    otherwise: 'what the AWS SDK finds, on AWS only',
+    doc: 'Secret of that access key.',
+  }),
+  awsSessionToken: store.optional({
+    name: 'AWS_SESSION_TOKEN',
+    kind: credential(),
+    otherwise: 'unset',
+    doc: 'Token of temporary credentials.',
+  }),
+  awsRegion: store.optional({
+    name: 'AWS_REGION',
+    kind: line('the name of a region', /^[\w-]{1,64}$/),
+    otherwise: 'unset',
+    doc: 'Counts when `MBK_S3_REGION` is not set.',
+  }),
+
+  jwtSecret: accounts.optional({
+    name: 'MBK_JWT_SECRET',
+    kind: signingSecret(),
+    otherwise: 'made once into the data folder; demanded with `DATABASE_URL`',
+    doc: 'Signs access tokens. The same in every process of an installation.',
+  }),
+  linkSecret: accounts.optional({
+    name: 'MBK_LINK_SECRET',
+    kind: signingSecret(),
+    otherwise: 'made once into the data folder; demanded with `DATABASE_URL`',
+    doc: 'Signs links to files. The same in every process, and another than `MBK_JWT_SECRET`.',
+  }),
+  accessTokenLifetimeMs: accounts.given({
+    name: 'MBK_ACCESS_TOKEN_LIFETIME',
+    kind: duration({ min: '10s', max: '24h' }),
+    standard: '15m',
+    doc: 'How long an access token works.',
+  }),
+  refreshTokenLifetimeMs: accounts.given({
+    name: 'MBK_REFRESH_TOKEN_LIFETIME',
+    kind: duration({ min: '1m', max: '365d' }),
+    standard: '30d',
+    doc: 'How long a session lasts without being used.',
+  }),
+  registration: accounts.given({
+    name: 'MBK_REGISTRATION',
+    kind: oneOf('open', 'closed'),
+    standard: 'open',
+    doc: '`closed` refuses new accounts; the very first one, the administrator, can always be made.',
+  }),
+  passwordHashes: accounts.given({
+    name: 'MBK_PASSWORD_HASHES',
+    kind: integer({ min: 1, max: 64 }),
+    standard: '2',
+    doc: 'Passwords hashed at the same time by one process; each takes 19 MiB and a thread.',
+  }),
+
+  maxUploadBytes: uploads.given({
+    name: 'MBK_MAX_UPLOAD_BYTES',
+    kind: byteSize({ min: '1', max: '5TiB' }),
+    standard: '5GiB',
+    doc: 'Largest file. A project can set a lower limit, not a higher one.',
+  }),
+  maxFilesPerUpload: uploads.given({
+    name: 'MBK_MAX_FILES_PER_UPLOAD',
+    kind: integer({ min: 1, max: 1000 }),
+    standard: '100',
+    doc: 'Most files in one multipart upload.',
+  }),
+  uploadIdleTimeoutMs: uploads.given({
+    name: 'MBK_UPLOAD_IDLE_TIMEOUT',
+    kind: duration({ min: '1s', max: '1h' }),
+    standard: '30s',
+    doc: 'An upload that sends no byte for this long ends with 408.',
+  }),
+  uploadMinThroughput: uploads.given({
+    name: 'MBK_UPLOAD_MIN_THROUGHPUT',
+    kind: byteSize({ min: '0', max: '1GiB' }),
+    standard: '1KiB',
+    doc: 'Bytes a second that an upload must bring, over a window of time; slower ones end with 408. `0` allows any.',
+  }),
+  uploadStaleMs: uploads.given({
+    name: 'MBK_UPLOAD_STALE',
+    kind: duration({ min: '1m', max: '24h' }),
+    standard: '5m',
+    doc: 'An unfinished upload whose process has been silent for this long is taken for dead and cleaned up.',
+  }),
+  defaultQuotaBytes: uploads.optional({
+    name: 'MBK_DEFAULT_QUOTA',
+    kind: byteSize({ min: '1', max: '8000TiB' }),
+    otherwise: 'no limit',
+    doc: 'Quota of projects that set none.',
+  }),
+
+  delivery: delivery.given({
+    name: 'MBK_DELIVERY',
+    kind: oneOf('auto', 'redirect', 'proxy'),
+    standard: 'auto',
+    doc: '`redirect` sends clients to a presigned URL of the store, `proxy` sends the bytes itself, `auto` redirects when the store can.',
+  }),
+  linkLifetimeMs: delivery.given({
+    name: 'MBK_LINK_LIFETIME',
+    kind: duration({ min: '1m', max: '6d' }),
+    standard: '1h',
+    doc: 'How long a signed link works.',
+  }),
+  maxWaitMs: delivery.given({
+    name: 'MBK_MAX_WAIT',
+    kind: duration({ min: '0s', max: '5m' }),
+    standard: '30s',
+    doc: 'Longest time that `?wait=` holds a request.',
+  }),
+
+  jobConcurrency: work.optional({
+    name: 'MBK_JOB_CONCURRENCY',
+    kind: integer({ min: 1, max: 1000 }),
+    otherwise: '`MBK_IMAGING_PROCESSES`, at least 4',
+    doc: 'Jobs that one worker runs at the same time.',
+  }),
+  jobLeaseMs: work.given({
+    name: 'MBK_JOB_LEASE',
+    kind: duration({ min: '2s', max: '1h' }),
+    standard: '30s',
+    doc: 'A job whose worker has been silent for this long is taken over by another.',
+  }),
+
+  imagingProcesses: imaging.optional({
+    name: 'MBK_IMAGING_PROCESSES',
+    kind: integer({ min: 1, max: 256 }),
+    otherwise: 'one for each processor core',
+    doc: 'Child processes of one worker that decode pictures.',
+  }),
+  imagingMemoryBytes: imaging.given({
+    name: 'MBK_IMAGING_MEMORY',
+    kind: byteSize({ min: '128MiB', max: '1TiB' }),
+    standard: '1GiB',
+    doc: 'A decoding process that grows beyond this is killed.',
+  }),
+  imagingTimeoutMs: imaging.given({
+    name: 'MBK_IMAGING_TIMEOUT',
+    kind: duration({ min: '1s', max: '1h' }),
+    standard: '60s',
+    doc: 'A decoding process that works longer on one picture is killed.',
+  }),
+  maxPixels: imaging.given({
+    name: 'MBK_MAX_PIXELS',
+    kind: integer({ min: 1, max: 1_000_000_000 }),
+    standard: '50000000',
+    doc: 'Most pixels of a picture: width × height × frames. More is refused at the door.',
+  }),
+} satisfies Record<string, Setting<unknown>>;
+
+export type Table = typeof table;
+/** Name of a setting inside the program. */
+export type SettingKey = keyof Table;
+/** What the table's kinds make of the texts; `undefined` where nothing is set and nothing stands in the table. */
+export type Values = {
+  readonly [K in SettingKey]: Table[K] extends Setting<infer T> ? T : never;
+};
