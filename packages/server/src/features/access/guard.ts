@@ -65,7 +65,11 @@ function hidden(): Problem {
   return new Problem('not-found');
 }
 
-async function decide(options: GuardOptions, request: FastifyRequest, permission: Permission): Promise<Access> {
+async function decide(
+  options: GuardOptions,
+  request: FastifyRequest,
+  permission: Permission,
+): Promise<Access> {
   const rule: PermissionRule = permissions[permission];
   const caller = rule.nobody === 'yes' ? nobody : await identifyCaller(options.identify, request);
   if (rule.on === 'nothing') {
@@ -79,7 +83,9 @@ async function decide(options: GuardOptions, request: FastifyRequest, permission
 
   const id = (request.params as { id?: string }).id ?? '';
   const kind = targetOf(request.routeOptions.url ?? '');
-  const target = isId(id) ? await (kind === 'file' ? findFileTarget : findProjectTarget)(options.db, id) : undefined;
+  const target = isId(id)
+    ? await (kind === 'file' ? findFileTarget : findProjectTarget)(options.db, id)
+    : undefined;
   judge(caller, rule, permission, target, kind === 'file' ? id : '');
   // judge() throws when there is no target.
   const { projectId, visibility } = target as Target;
@@ -103,7 +109,8 @@ function judge(
       return;
     case 'link':
       if (!target || caller.fileId !== fileId) throw hidden();
-      if (!rule.links) throw new Problem('forbidden', { detail: 'A signed link only reads its file’s bytes.' });
+      if (!rule.links)
+        throw new Problem('forbidden', { detail: 'A signed link only reads its file’s bytes.' });
       return;
     case 'key':
       if (everybody) return;

@@ -9,7 +9,13 @@ import fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { isId, newId } from '../ids.js';
 import type { Log } from '../log.js';
 import { Problem } from '../problems.js';
-import { problemDocument, problemHeaders, ProblemSchema, sendProblem, toProblem } from './problem-responses.js';
+import {
+  problemDocument,
+  problemHeaders,
+  ProblemSchema,
+  sendProblem,
+  toProblem,
+} from './problem-responses.js';
 import { RouteIndex } from './route-index.js';
 
 /** The HTTP application that features mount their routes on. */
@@ -117,7 +123,9 @@ function useStrictValidation(app: App): void {
   const body = new Ajv({ ...common, coerceTypes: false });
   const text = new Ajv({ ...common, coerceTypes: 'array' });
   for (const ajv of [body, text]) ajvFormats.default(ajv);
-  app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? body : text).compile(schema as object));
+  app.setValidatorCompiler(({ schema, httpPart }) =>
+    (httpPart === 'body' ? body : text).compile(schema as object),
+  );
 }
 
 /** Bytes that are no HTTP never reach a route; they get a problem document all the same. */

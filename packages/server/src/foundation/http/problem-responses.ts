@@ -21,6 +21,9 @@ export interface ProblemDocument {
   readonly requestId: string;
 }
 
+/** Name of the schema below in the OpenAPI document. */
+export const problemSchemaId = 'Problem';
+
 /** Its JSON Schema, used for every 4xx and 5xx answer of every route. */
 export const ProblemSchema = Type.Object(
   {
@@ -34,7 +37,7 @@ export const ProblemSchema = Type.Object(
     actual: Type.Optional(Type.Number()),
     requestId: Type.String(),
   },
-  { $id: 'Problem', description: 'A problem document (RFC 9457).' },
+  { $id: problemSchemaId, description: 'A problem document (RFC 9457).' },
 );
 
 export function problemDocument(problem: Problem, requestId: string): ProblemDocument {
@@ -113,11 +116,18 @@ export function toProblem(error: unknown, translate?: (error: unknown) => Proble
       (framework.statusCode !== undefined && framework.statusCode < 500 && statusCodes[framework.statusCode]);
     if (code) return new Problem(code, { detail: error.message, cause: error });
   }
-  return new Problem('internal-error', { detail: 'The request id finds what happened in the log.', cause: error });
+  return new Problem('internal-error', {
+    detail: 'The request id finds what happened in the log.',
+    cause: error,
+  });
 }
 
 /** Points at the member that is missing or too many, not at the object around it. */
-function faultPointer(fault: { instancePath: string; keyword?: string; params?: Record<string, unknown> }): string {
+function faultPointer(fault: {
+  instancePath: string;
+  keyword?: string;
+  params?: Record<string, unknown>;
+}): string {
   const member = fault.params?.['missingProperty'] ?? fault.params?.['additionalProperty'];
   // typebox-flavoured ajv reports `requiredProperties` lists in no case; ajv names one member an error.
   if (typeof member !== 'string') return fault.instancePath;
@@ -125,11 +135,7 @@ function faultPointer(fault: { instancePath: string; keyword?: string; params?: 
 }
 
 /** Sends the problem; the one place where an error becomes an HTTP answer. */
-export function sendProblem(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  problem: Problem,
-): FastifyReply {
+export function sendProblem(request: FastifyRequest, reply: FastifyReply, problem: Problem): FastifyReply {
   if (problem.status >= 500) {
     request.log.error({ err: problem.members.cause ?? problem, code: problem.code }, 'request failed');
   }
