@@ -62,6 +62,9 @@ export function openDatabase(options: DatabaseOptions): Database {
     async check() {
       await pool.query('select 1');
     },
-    close: () => db.destroy(),
+    async close() {
+      // Not db.destroy(): it leaves the pool open when the builder was never used.
+      if (!pool.ending) await pool.end();
+    },
   };
 }
