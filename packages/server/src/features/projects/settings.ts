@@ -1,0 +1,252 @@
+import { isVariantName } from '../../foundation/blobs/keys.js';
+import { fits, outputFormats, type Recipe } from '../../foundation/imaging/recipe.js';
+import { Problem } from '../../foundation/problems.js';
+import { FaultList, readBoolean, readChoice, readInteger, readMembers } from './faults.js';
+
+/** How one variant is made; `lazy` ones are made when they are first asked for. */
+export interface VariantSettings extends Recipe {
+  readonly lazy?: boolean;
+}
+
+export const visibilities = ['private', 'public'] as const;
+export const deliveryModes = ['auto', 'redirect', 'proxy'] as const;
+export const fallbacks = ['original', 'placeholder', 'none'] as const;
+
+/** What a project may hold; null is no limit. Checked for uploads only. */
+export interface QuotaSettings {
+  readonly bytes: number | null;
+  readonly files: number | null;
+  readonly bytesPerUpload: number | null;
+}
+
+export interface DeliverySettings {
+  /** Redirect to the store, send the bytes ourselves, or whatever the store can. */
+  readonly mode: (typeof deliveryModes)[number];
+  /** What a variant that is not ready answers with. */
+  readonly fallback: (typeof fallbacks)[number];
+  /** Seconds that a client may keep an answer without asking again. */
+  readonly cacheSeconds: number;
+}
+
+/** Everything a project can set. Complete: what a project did not set holds today's default. */
+export interface ProjectSettings {
+  /** By variant name; has no prototype, so that a name such as `constructor` finds nothing. */
+  readonly variants: Readonly<Record<string, VariantSettings>>;
+  readonly quota: QuotaSettings;
+  // Media types such as image/png, image/* or */*, lower case.
+  readonly allowedTypes: readonly string[];
+  /** Whether files are for everybody or for those with a credential. */
+  readonly visibility: (typeof visibilities)[number];
+  readonly delivery: DeliverySettings;
+}
+
+/** Longest side of a variant in pixels (the limit of AVIF's encoder); WebP has 14 bits for a side. */
+export const maxSide = 16_384;
+export const maxWebpSide = 16_383;
+export const maxVariants = 50;
+export const maxAllowedTypes = 100;
+/** A year, the longest that caches keep anything (RFC 9111 leaves it open; clients cut there). */
+export const maxCacheSeconds = 31_536_000;
+
+// type/subtype, type/* or */*, with the names of RFC 6838 §4.2 in lower case.
+const typePattern = /^(\*\/\*|[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\/(\*|[a-z0-9][a-z0-9!#$&^_.+-]{0,126}))$/;
+
+export function defaultSettings(): ProjectSettings {
+  return {
+    variants: namedVariants([
+      ['thumbnail', { width: 200, height: 200, fit: 'cover', format: 'webp' }],
+      ['medium', { width: 800, fit: 'inside', format: 'webp' }],
+      ['large', { width: 1600, fit: 'inside', format: 'jpeg' }],
+    ]),
+    quota: { bytes: null, files: null, bytesPerUpload: null },
+    allowedTypes: ['*/*'],
+    visibility: 'private',
+    delivery: { mode: 'auto', fallback: 'original', cacheSeconds: 3600 },
+  };
+}
+
+/**
+ * Completes stored settings with today's defaults. Members that this version does not know (a newer one
+ * wrote them) are left out.
+ *
+ * @throws TypeError when a stored value is one that `checkSettings` would have refused.
+ */
+export function readSettings(json: unknown): ProjectSettings {
+  const faults = new FaultList();
+  const settings = read(json, defaultSettings(), '', faults, 'ignore');
+  if (faults.list.length > 0) {
+    throw new TypeError(`stored project settings are not valid: ${JSON.stringify(faults.list)}`);
+  }
+  return settings;
+}
+
+/**
+ * Applies a person's changes. A top-level member that is given replaces the present one as a whole (what is
+ * missing inside it takes its default); one that is not given stays.
+ *
+ * @param pointer where the patch stands in the request body.
+ * @throws Problem `invalid-settings` that lists every fault.
+ */
+export function checkSettings(
+  patch: unknown,
+  current: ProjectSettings = defaultSettings(),
+  pointer = '/settings',
+): ProjectSettings {
+  const faults = new FaultList();
+  const settings = read(patch, current, pointer, faults, 'refuse');
+  if (faults.list.length > 0) throw new Problem('invalid-settings', { errors: faults.list });
+  return settings;
+}
+
+type Unknown = 'refuse' | 'ignore';
+
+function read(
+  value: unknown,
+  current: ProjectSettings,
+  at: string,
+  faults: FaultList,
+  unknown: Unknown,
+): ProjectSettings {
+  const names = ['variants', 'quota', 'allowedTypes', 'visibility', 'delivery'] as const;
+  const given = readMembers(value, names, at, faults, unknown);
+  const defaults = defaultSettings();
+  return {
+    variants:
+      given.variants === undefined
+        ? current.variants
+        : readVariants(given.variants, `${at}/variants`, faults, unknown),
+    quota:
+      given.quota === undefined
+        ? current.quota
+        : readQuota(given.quota, defaults.quota, `${at}/quota`, faults, unknown),
+    allowedTypes:
+      given.allowedTypes === undefined
+        ? current.allowedTypes
+        : readTypes(given.allowedTypes, `${at}/allowedTypes`, faults),
+    visibility: readChoice(given.visibility, visibilities, current.visibility, `${at}/visibility`, faults),
+    delivery:
+      given.delivery === undefined
+        ? current.delivery
+        : readDelivery(given.delivery, defaults.delivery, `${at}/delivery`, faults, unknown),
+  };
+}
+
+function namedVariants(
+  entries: readonly (readonly [string, VariantSettings])[],
+): Readonly<Record<string, VariantSettings>> {
+  const variants = Object.create(null) as Record<string, VariantSettings>;
+  for (const [name, variant] of entries) variants[name] = variant;
+  return variants;
+}
+
+function readVariants(value: unknown, at: string, faults: FaultList, unknown: Unknown) {
+  const entries = Object.entries(readMembers(value, undefined, at, faults, unknown));
+  if (entries.length > maxVariants) {
+    faults.add(at, `has ${entries.length} variants; at most ${maxVariants} are allowed`);
+    return namedVariants([]);
+  }
+  return namedVariants(
+    entries.map(([name, variant]) => {
+      const here = faults.below(at, name);
+      if (!isVariantName(name)) {
+        faults.add(
+          here,
+          'is not a variant name: 1–32 of a–z, 0–9 and “-”, beginning with a letter, and neither “files” nor “adhoc-…”',
+        );
+      }
+      return [name, readVariant(variant, here, faults, unknown)];
+    }),
+  );
+}
+
+function readVariant(value: unknown, at: string, faults: FaultList, unknown: Unknown): VariantSettings {
+  const names = ['width', 'height', 'fit', 'format', 'quality', 'lazy'] as const;
+  const before = faults.list.length;
+  const given = readMembers(value, names, at, faults, unknown);
+  const format = readChoice(given.format, outputFormats, 'webp', `${at}/format`, faults);
+  const side = { min: 1, max: format === 'webp' ? maxWebpSide : maxSide };
+  const width = readInteger(given.width, side, undefined, `${at}/width`, faults);
+  const height = readInteger(given.height, side, undefined, `${at}/height`, faults);
+  const quality = readInteger(given.quality, { min: 1, max: 100 }, undefined, `${at}/quality`, faults);
+  const lazy = readBoolean(given.lazy, undefined, `${at}/lazy`, faults);
+  const fit = readChoice(given.fit, fits, 'inside', `${at}/fit`, faults);
+  if (faults.list.length === before && width === undefined && height === undefined) {
+    faults.add(at, 'needs a width, a height or both');
+  }
+  return {
+    ...(width === undefined ? {} : { width }),
+    ...(height === undefined ? {} : { height }),
+    fit,
+    format,
+    ...(quality === undefined ? {} : { quality }),
+    ...(lazy === undefined ? {} : { lazy }),
+  };
+}
+
+function readQuota(
+  value: unknown,
+  defaults: QuotaSettings,
+  at: string,
+  faults: FaultList,
+  unknown: Unknown,
+): QuotaSettings {
+  const given = readMembers(value, ['bytes', 'files', 'bytesPerUpload'] as const, at, faults, unknown);
+  const amount = (name: keyof QuotaSettings, min: number) =>
+    given[name] === null
+      ? null
+      : readInteger(
+          given[name],
+          { min, max: Number.MAX_SAFE_INTEGER, orNull: true },
+          defaults[name],
+          `${at}/${name}`,
+          faults,
+        );
+  return {
+    bytes: amount('bytes', 0),
+    files: amount('files', 0),
+    bytesPerUpload: amount('bytesPerUpload', 1),
+  };
+}
+
+function readTypes(value: unknown, at: string, faults: FaultList): readonly string[] {
+  if (!Array.isArray(value)) {
+    faults.add(at, 'must be a list of media types');
+    return [];
+  }
+  const items: readonly unknown[] = value;
+  if (items.length === 0) faults.add(at, 'must name at least one media type');
+  if (items.length > maxAllowedTypes) {
+    faults.add(at, `has ${items.length} items; at most ${maxAllowedTypes} are allowed`);
+    return [];
+  }
+  const types = items.map((item, index) => {
+    const type = typeof item === 'string' ? item.toLowerCase() : '';
+    if (!typePattern.test(type)) {
+      faults.add(`${at}/${index}`, 'must be a media type such as “image/png”, “image/*” or “*/*”');
+    }
+    return type;
+  });
+  return [...new Set(types)];
+}
+
+function readDelivery(
+  value: unknown,
+  defaults: DeliverySettings,
+  at: string,
+  faults: FaultList,
+  unknown: Unknown,
+): DeliverySettings {
+  const given = readMembers(value, ['mode', 'fallback', 'cacheSeconds'] as const, at, faults, unknown);
+  const seconds = { min: 0, max: maxCacheSeconds };
+  return {
+    mode: readChoice(given.mode, deliveryModes, defaults.mode, `${at}/mode`, faults),
+    fallback: readChoice(given.fallback, fallbacks, defaults.fallback, `${at}/fallback`, faults),
+    cacheSeconds: readInteger(
+      given.cacheSeconds,
+      seconds,
+      defaults.cacheSeconds,
+      `${at}/cacheSeconds`,
+      faults,
+    ),
+  };
+}
