@@ -1,0 +1,69 @@
+/**
+ * npm run dev — the server, rebuilt and restarted whenever a source, a migration or .env changes. A source
+ * that does not compile is reported and the running server stays. Arguments go to `mediablobkit start`.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { watch } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { build, mainPath, reportBuildFault } from './build.mjs';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+/** An editor writes a file in several steps; this long after the last one counts as finished. */
+const quietMs = 150;
+
+let child;
+let timer;
+let stopping = false;
+/** Restarts one after another, never two at once. */
+let work = Promise.resolve();
+
+async function restart() {
+  try {
+    await build();
+  } catch (error) {
+    reportBuildFault(error);
+    return;
+  }
+  await stopServer();
+  if (stopping) return;
+  child = spawn(process.execPath, ['--enable-source-maps', mainPath, 'start', ...process.argv.slice(2)], {
+    cwd: root,
+    stdio: 'inherit',
+  });
+  child.once('exit', (code) => {
+    if (!stopping && code !== 0 && code !== null)
+      console.error(`server ended with ${code}; waiting for a change`);
+  });
+}
+
+async function stopServer() {
+  if (!child || child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGTERM');
+  await ended;
+}
+
+function changed(event, path) {
+  if (path && /(\.(test|suite)\.ts|~|\.swp)$/.test(path)) return;
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    work = work.then(restart);
+  }, quietMs);
+}
+
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    stopping = true;
+    void work.then(stopServer).then(() => process.exit(child?.exitCode ?? 0));
+  });
+}
+for (const folder of ['packages/server/src', 'packages/server/migrations'])
+  watch(join(root, folder), { recursive: true }, changed);
+// The folder and not the file, which need not be there yet.
+watch(root, (event, path) => {
+  if (path === '.env') changed(event, path);
+});
+work = work.then(restart);
