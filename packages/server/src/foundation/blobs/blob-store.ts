@@ -13,16 +13,23 @@ export interface PutOptions {
   readonly size?: number;
   /** Media type kept with the blob where the store can keep one. */
   readonly contentType?: string;
-  /** Aborts the put; nothing is left under the key. */
+  /**
+   * Aborts the put, which then rejects with the signal's reason. While the body has not ended, nothing is left
+   * under the key; a bucket that already has the last byte may still store it, so the caller deletes the key.
+   */
   readonly signal?: AbortSignal;
 }
 
 export interface GetOptions {
-  /** First and last byte, both inclusive, counted from 0 (as in RFC 9110 §14.1.2). */
+  /**
+   * First and last byte, both inclusive, counted from 0 (as in RFC 9110 §14.1.2). Made from the size in the
+   * row: a range that the blob does not fill is `BlobTruncated`, not a shorter answer.
+   */
   readonly range?: { readonly start: number; readonly end: number };
   readonly signal?: AbortSignal;
 }
 
+/** A blob being read; `size` is that of the whole blob, whatever range is asked for. */
 export interface Blob extends BlobStat {
   /** Exactly the bytes asked for; errors with `BlobTruncated` when the store delivers fewer. Read it or destroy it. */
   readonly body: Readable;
@@ -39,16 +46,21 @@ export interface PresignGetOptions {
 }
 
 /**
- * Where bytes are kept. Every implementation passes the one contract suite (`contract.ts`): a key is either
+ * Where bytes are kept. Every implementation passes the one contract suite (`contract.suite.ts`): a key is either
  * absent or holds one whole put, also after kill −9; keys are opaque, made by `keys.ts`, and never reused.
+ * No key may be a folder of another (`a` and `a/b`): the disk store cannot hold both.
  *
  * Errors: `BlobMissing` for a key that is not there (get only), `BlobLengthMismatch`, `BlobTruncated`,
- * `StoreFull`, `StoreUnavailable` (everything transient), `InvalidKey`.
+ * `StoreFull`, `StoreUnavailable` (everything transient), `InvalidKey`. An error of the body that is being put
+ * comes out as it is.
  */
 export interface BlobStore {
   /** `disk` or `s3`, for logs and metrics. */
   readonly backend: 'disk' | 's3';
-  /** Stores the whole body under the key, replacing what was there; resolves once it is durable. */
+  /**
+   * Stores the whole body under the key, replacing what was there; resolves once it is durable. The body is read
+   * to its end or destroyed: never pass a request itself, whose socket still has to carry the answer.
+   */
   put(key: string, body: Readable | Buffer, options?: PutOptions): Promise<{ readonly size: number }>;
   get(key: string, options?: GetOptions): Promise<Blob>;
   /** Undefined when there is no such blob. */
@@ -61,7 +73,15 @@ export interface BlobStore {
   list(options: { readonly prefix: string; readonly after?: string }): AsyncIterable<BlobStat>;
   /** A URL that lets anybody fetch the blob for a while, or undefined when the store has no such thing (disk). */
   presignGet(key: string, options: PresignGetOptions): Promise<string | undefined>;
-  /** Fails with a sentence for a person when the store cannot be used; cheap enough for a readiness probe. */
+  /**
+   * Removes what interrupted puts left outside any key and nobody writes to any more: temporary files of dead
+   * processes, on S3 multipart uploads begun more than `olderThanMs` ago. Resolves with how many.
+   */
+  removeStaleTemporaries(olderThanMs: number): Promise<number>;
+  /**
+   * Writes, reads and deletes a blob under a random key. Rejects with `StoreUnavailable` or `StoreFull`, whose
+   * message is a sentence for a person, after 10 s at the latest; cheap enough for a readiness probe.
+   */
   check(): Promise<void>;
   close(): Promise<void>;
 }

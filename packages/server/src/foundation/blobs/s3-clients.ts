@@ -1,0 +1,82 @@
+import { S3Client } from '@aws-sdk/client-s3';
+import { StandardRetryStrategy } from '@smithy/core/retry';
+import { NodeHttpHandler } from '@smithy/node-http-handler';
+import { Agent as HttpAgent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
+
+/** How a bucket is reached. */
+export interface S3Access {
+  readonly bucket: string;
+  /** URL of the server; AWS itself when absent. */
+  readonly endpoint?: string | undefined;
+  readonly region: string;
+  /** `endpoint/bucket/key` instead of `bucket.endpoint/key`; servers other than AWS mostly want it. */
+  readonly forcePathStyle: boolean;
+  /** The SDK's own chain (instance role, profile, web identity) when absent. */
+  readonly credentials?:
+    | {
+        readonly accessKeyId: string;
+        readonly secretAccessKey: string;
+        readonly sessionToken?: string | undefined;
+      }
+    | undefined;
+}
+
+/**
+ * Two clients with connections of their own: a body that nobody reads holds its socket, and as many of those as
+ * there are sockets would starve every put and delete of a shared client.
+ */
+export interface S3Clients {
+  readonly read: S3Client;
+  readonly write: S3Client;
+  close(): void;
+}
+
+const readSockets = 512;
+const writeSockets = 64;
+/** A server that does not accept a connection in this time is down or behind a firewall. */
+const connectMs = 3_000;
+/** Silence on a socket. 3 s cut a live upload at 200 kB/s; a hanging server is noticed within this time. */
+const silenceMs = 45_000;
+/** From a read's request to the head of its answer; bodies are not covered. */
+const answerMs = 20_000;
+/** Six tries from 300 ms on ride out an outage of 2 s and a restart of the gateway; the SDK's 3 × 50 ms do not. */
+const attempts = 6;
+const firstDelayMs = 300;
+
+export function openClients(access: S3Access): S3Clients {
+  const read = openClient(access, readSockets, answerMs);
+  const write = openClient(access, writeSockets, undefined);
+  return {
+    read,
+    write,
+    close: () => {
+      read.destroy();
+      write.destroy();
+    },
+  };
+}
+
+function openClient(access: S3Access, maxSockets: number, requestTimeout: number | undefined): S3Client {
+  const { endpoint, region, forcePathStyle, credentials } = access;
+  return new S3Client({
+    region,
+    forcePathStyle,
+    ...(endpoint !== undefined && { endpoint }),
+    ...(credentials && { credentials: { ...credentials } }),
+    // The default, a CRC32 in a trailer, is refused or stored as part of the blob by servers of before 2025.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    // Waiting for "100 Continue" costs 6 s per part on servers that never send it.
+    expectContinueHeader: false,
+    retryStrategy: new StandardRetryStrategy({ maxAttempts: attempts, baseDelay: firstDelayMs }),
+    requestHandler: new NodeHttpHandler({
+      connectionTimeout: connectMs,
+      socketTimeout: silenceMs,
+      ...(requestTimeout !== undefined && { requestTimeout, throwOnRequestTimeout: true }),
+      // Instances, not options: with options the SDK opens connections beside the limit for some bodies.
+      httpAgent: new HttpAgent({ keepAlive: true, maxSockets }),
+      httpsAgent: new HttpsAgent({ keepAlive: true, maxSockets }),
+    }),
+  });
+}

@@ -1,0 +1,47 @@
+import { BlobError, StoreFull, StoreUnavailable } from './blob-store.js';
+
+/** HTTP status of the store's refusal, undefined when no answer came. */
+export function statusOf(error: unknown): number | undefined {
+  if (!(error instanceof Error) || !('$metadata' in error)) return undefined;
+  const metadata = error.$metadata;
+  if (typeof metadata !== 'object' || metadata === null || !('httpStatusCode' in metadata)) return undefined;
+  return typeof metadata.httpStatusCode === 'number' ? metadata.httpStatusCode : undefined;
+}
+
+export function isStatus(error: unknown, status: number): boolean {
+  return statusOf(error) === status;
+}
+
+/** Codes by which S3 servers say that they take no more bytes; AWS itself never does. */
+const fullCodes = new Set([
+  'QuotaExceeded',
+  'XMinioStorageFull',
+  'InsufficientStorage',
+  'StorageFull',
+  'DiskFull',
+]);
+/** Refusals that only a person can end, with what that person should look at. */
+const explanations: Readonly<Record<string, string>> = {
+  NoSuchBucket: 'the bucket does not exist',
+  AccessDenied: 'the credentials may not do this in the bucket',
+  Forbidden: 'the credentials may not do this in the bucket',
+  InvalidAccessKeyId: 'the access key is unknown to the store',
+  SignatureDoesNotMatch: 'the secret key is wrong',
+  RequestTimeTooSkewed: 'the clocks of this machine and the store differ too much',
+  PermanentRedirect: 'the bucket lies in another region',
+  AuthorizationHeaderMalformed: 'the bucket lies in another region',
+  CredentialsProviderError: 'no credentials were found',
+};
+
+/** What a failed request means to the caller. The message names no key and no credential. */
+export function s3Error(error: unknown, key: string): BlobError {
+  if (error instanceof BlobError) return error;
+  const status = statusOf(error);
+  const name = error instanceof Error ? error.name : 'Error';
+  if (status === 507 || fullCodes.has(name)) {
+    return new StoreFull(`the bucket takes no more bytes (${name})`, key, { cause: error });
+  }
+  const what = explanations[name] ?? (error instanceof Error ? error.message : String(error));
+  const where = status === undefined ? name : `${name}, HTTP ${status}`;
+  return new StoreUnavailable(`the object store cannot be used: ${what} (${where})`, key, { cause: error });
+}
