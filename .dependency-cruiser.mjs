@@ -102,7 +102,7 @@ export default {
       comment: 'A name such as utils or index takes in anything. Name the module for its idea.',
       severity: 'error',
       from: {},
-      to: { path: `${src}(.*/)?(utils?|helpers?|common|misc|lib|index)([.]ts$|/)` },
+      to: { path: '/(utils|util|helpers|helper|common|misc|lib|index)([.]ts$|/)', pathNot: 'node_modules' },
     },
     {
       name: 'settings-only-for-the-hall',
