@@ -1,0 +1,161 @@
+import { pino } from 'pino';
+import { Readable } from 'node:stream';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { StoreUnavailable, type BlobStore } from '../../src/foundation/blobs/blob-store.js';
+import {
+  blobStoreContract,
+  expectSame,
+  inChunks,
+  pattern,
+} from '../../src/foundation/blobs/contract.suite.js';
+import { openBlobStore } from '../../src/foundation/blobs/open.js';
+import type { S3StoreOptions } from '../../src/foundation/blobs/s3.js';
+import { buffer } from 'node:stream/consumers';
+
+/**
+ * The contract suite on S3 servers that nobody here wrote. Each variable is a URL with the credentials in it,
+ * percent-encoded: `TEST_S3_RGW=http://key:secret@127.0.0.1:18301`. The bucket `mediablobkit-contract` is made,
+ * emptied and left there. `npm run test:s3` starts both servers and sets both variables.
+ */
+const servers = { rgw: process.env['TEST_S3_RGW'], swift: process.env['TEST_S3_SWIFT'] };
+/** Swift fsyncs three databases per blob: 5,000 of them would take minutes. */
+const manyBlobs = { rgw: 5_000, swift: 2_100 };
+const slow = 120_000;
+const log = pino({ level: 'silent' });
+
+for (const name of ['rgw', 'swift'] as const) {
+  const url = servers[name];
+  if (url === undefined) {
+    describe(`a blob store: ${name}`, () => {
+      it.skip(`needs TEST_S3_${name.toUpperCase()}`, () => undefined);
+    });
+    continue;
+  }
+  const access = accessFrom(url);
+
+  blobStoreContract(
+    name,
+    async () => {
+      const store = await openBlobStore({ ...access, createBucket: true });
+      await empty(store);
+      return {
+        store,
+        close: async () => {
+          await empty(store);
+          await store.close();
+        },
+      };
+    },
+    { presigns: true, manyBlobs: manyBlobs[name], timeout: slow },
+  );
+
+  describe(`the S3 store on ${name}`, { timeout: slow }, () => {
+    let store: BlobStore;
+    beforeAll(async () => {
+      store = await openBlobStore({ ...access, createBucket: true });
+    });
+    afterAll(() => store.close());
+
+    const withStore = async (changes: Partial<S3StoreOptions>, use: (other: BlobStore) => Promise<void>) => {
+      const other = await openBlobStore({ ...access, ...changes });
+      try {
+        await use(other);
+      } finally {
+        await other.close();
+      }
+    };
+
+    it('makes the bucket only once', async () => {
+      await withStore({ createBucket: true }, (again) => again.check());
+    });
+
+    it('says that the bucket is missing instead of that its blobs are', async () => {
+      await withStore({ bucket: 'mediablobkit-nowhere' }, async (nowhere) => {
+        await expect(nowhere.check()).rejects.toThrow(/bucket .*does not exist/);
+        await expect(nowhere.get('a/b')).rejects.toBeInstanceOf(StoreUnavailable);
+        await expect(nowhere.stat('a/b')).rejects.toBeInstanceOf(StoreUnavailable);
+        await expect(nowhere.delete('a/b')).rejects.toBeInstanceOf(StoreUnavailable);
+        expect(await nowhere.deleteMany(['a/b'])).toEqual([{ key: 'a/b', reason: expect.any(String) }]);
+      });
+    });
+
+    it('says that the credentials are wrong', async () => {
+      const { accessKeyId = '' } = access.credentials ?? {};
+      await withStore({ credentials: { accessKeyId, secretAccessKey: 'wrong' } }, async (stranger) => {
+        await expect(stranger.check()).rejects.toThrow(/secret key is wrong|may not do this/);
+        await expect(stranger.get('a/b')).rejects.toBeInstanceOf(StoreUnavailable);
+      });
+    });
+
+    it('says that nobody answers, in 10 s at the latest', async () => {
+      await withStore({ endpoint: 'http://127.0.0.1:9' }, async (silent) => {
+        const begun = Date.now();
+        await expect(silent.check()).rejects.toBeInstanceOf(StoreUnavailable);
+        expect(Date.now() - begun).toBeLessThan(12_000);
+      });
+    });
+
+    it('leaves no multipart upload of puts that failed half-way', async () => {
+      const body = new Readable({ read: () => undefined });
+      body.push(pattern(30 * 1024 * 1024));
+      const abort = new AbortController();
+      const put = store.put('contract/half/aborted', body, { signal: abort.signal });
+      await expect.poll(() => body.readableLength, { timeout: slow }).toBe(0);
+      abort.abort(new Error('enough'));
+      await expect(put).rejects.toThrow('enough');
+      await expect(
+        store.put('contract/half/short', inChunks(pattern(20 * 1024 * 1024), 65_536), {
+          size: 21 * 1024 * 1024,
+        }),
+      ).rejects.toThrow('declared');
+      expect(await store.removeStaleTemporaries(-60_000)).toBe(0);
+    });
+
+    it('removes multipart uploads that nobody finished', async () => {
+      const body = new Readable({ read: () => undefined });
+      body.push(pattern(30 * 1024 * 1024));
+      const put = store.put('contract/left/over', body);
+      await expect.poll(() => body.readableLength, { timeout: slow }).toBe(0);
+      await expect.poll(() => store.removeStaleTemporaries(-60_000), { timeout: slow }).toBe(1);
+      body.push(null);
+      await expect(put).rejects.toBeInstanceOf(StoreUnavailable);
+      expect(await store.stat('contract/left/over')).toBeUndefined();
+    });
+
+    it('signs for the public endpoint only', async () => {
+      await withStore({ publicEndpoint: 'https://media.example.test' }, async (published) => {
+        await published.put('contract/public', Buffer.from('x'));
+        const signedUrl = await published.presignGet('contract/public', {
+          expiresIn: 60,
+          signedAt: new Date(),
+        });
+        expect(new URL(signedUrl ?? '').origin).toBe('https://media.example.test');
+        expectSame(await buffer((await published.get('contract/public')).body), Buffer.from('x'));
+        await published.delete('contract/public');
+      });
+    });
+  });
+}
+
+function accessFrom(url: string): S3StoreOptions & { readonly backend: 's3' } {
+  const { origin, username, password } = new URL(url);
+  return {
+    backend: 's3',
+    bucket: 'mediablobkit-contract',
+    endpoint: origin,
+    region: 'us-east-1',
+    forcePathStyle: true,
+    credentials: {
+      accessKeyId: decodeURIComponent(username),
+      secretAccessKey: decodeURIComponent(password),
+    },
+    log,
+  };
+}
+
+async function empty(store: BlobStore): Promise<void> {
+  const keys: string[] = [];
+  for await (const { key } of store.list({ prefix: '' })) keys.push(key);
+  await store.deleteMany(keys);
+  await store.removeStaleTemporaries(-60_000);
+}
