@@ -1,0 +1,83 @@
+/**
+ * npm run generate — writes what is made from declarations in the code:
+ *
+ *   docs/settings.md   from packages/server/src/config/table.ts
+ *   docs/problems.md   from packages/server/src/foundation/problems.ts
+ *   openapi.json       from the routes
+ *   packages/server/src/foundation/database/tables.ts   from the migrations
+ *
+ * npm run generate:check (--check) writes nothing and fails with the list of files that are not current.
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+import { buildOrExit } from './build.mjs';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const server = join(root, 'packages', 'server');
+
+/** A module of the built server. */
+const built = (path) => import(pathToFileURL(join(server, 'dist', path)).href);
+
+/** Each generated file and how its text is made. */
+const files = {
+  'docs/settings.md': async () => (await built('config/page.js')).settingsPage(),
+  'docs/problems.md': async () => problemsPage((await built('foundation/problems.js')).problems),
+  'openapi.json': async () =>
+    `${JSON.stringify(await (await built('openapi.js')).openapiDocument(), null, 2)}\n`,
+};
+
+function problemsPage(problems) {
+  const sections = Object.entries(problems).map(
+    ([code, { status, title, doc }]) => `## \`${code}\`\n\n**${status}** · ${title}\n\n${doc}\n`,
+  );
+  return `# Problems
+
+<!-- Generated from packages/server/src/foundation/problems.ts by \`npm run generate\`; do not edit. -->
+
+Every answer that is no success is a problem document (RFC 9457, \`application/problem+json\`). Its \`code\` is one
+of the names below and never changes its meaning; \`type\` is a URI that ends in it. \`detail\` says what happened
+this time, \`requestId\` finds the line in the log. Where a limit was passed, \`limit\` and \`actual\` are the numbers;
+where a request is not valid, \`errors\` lists each place (\`pointer\`, a JSON pointer) with what is wrong there.
+
+| Code | Status | Title |
+|---|---|---|
+${Object.entries(problems)
+  .map(([code, { status, title }]) => `| [\`${code}\`](#${code}) | ${status} | ${title} |`)
+  .join('\n')}
+
+${sections.join('\n')}`;
+}
+
+async function current(path) {
+  try {
+    return await readFile(join(root, path), 'utf8');
+  } catch (error) {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+const check = process.argv.includes('--check');
+await buildOrExit();
+const stale = [];
+for (const [path, make] of Object.entries(files)) {
+  if (path === 'openapi.json' && !existsSync(join(server, 'src', 'openapi.ts'))) continue;
+  const text = await make();
+  if (text === (await current(path))) continue;
+  stale.push(path);
+  if (check) continue;
+  await mkdir(dirname(join(root, path)), { recursive: true });
+  await writeFile(join(root, path), text);
+}
+if (check && stale.length > 0) {
+  console.error(
+    `Not current; run npm run generate and commit:\n${stale.map((path) => `  ${path}`).join('\n')}`,
+  );
+  process.exit(1);
+}
+for (const path of stale) console.log(`wrote ${path}`);
+// Modules of the server may hold connections or timers open.
+process.exit(0);
