@@ -1,10 +1,13 @@
-import type { Recipe, OutputFormat } from './recipe.js';
+import type { OutputFormat, Recipe } from './recipe.js';
 
-/** What the header (and, after a render, the decode) of a picture tells. */
+/** Formats that are decoded here; everything else is `unsupported-codec`. */
+export const inputFormats = ['jpeg', 'png', 'webp', 'gif', 'avif'] as const;
+export type InputFormat = (typeof inputFormats)[number];
+
+/** What the header of a picture tells. */
 export interface PictureFacts {
-  /** Loader's name: jpeg, png, webp, gif, avif. */
-  readonly format: string;
-  /** Pixels after orientation. */
+  readonly format: InputFormat;
+  /** Pixels after orientation; of one frame. */
   readonly width: number;
   readonly height: number;
   /** Frames of an animation, 1 for a still. */
@@ -14,6 +17,14 @@ export interface PictureFacts {
   readonly orientation: number;
 }
 
+/**
+ * A picture to look at: a file on the local disk, or the first bytes of one whose rest is still arriving. With
+ * `complete: false`, what stands behind the head is unknown: the frames of an animation count as far as they
+ * are seen, and a WebP's orientation counts as 1.
+ */
+export type PictureSource =
+  { readonly path: string } | { readonly bytes: Buffer; readonly complete: boolean };
+
 /** One picture that a render made. */
 export interface RenderedImage {
   readonly name: string;
@@ -21,8 +32,10 @@ export interface RenderedImage {
   readonly path: string;
   readonly format: OutputFormat;
   readonly mimeType: string;
+  /** Pixels; of one frame. */
   readonly width: number;
   readonly height: number;
+  /** Bytes. */
   readonly size: number;
   /** SHA-256 of the file, 32 bytes. */
   readonly sha256: Buffer;
@@ -31,53 +44,93 @@ export interface RenderedImage {
 export interface RenderRequest {
   /** The original, whole, on the local disk; read once into memory by the child. */
   readonly path: string;
+  /** Names are unique, `^[a-z0-9-]+$`: they become file names in the output folder. */
   readonly recipes: readonly { readonly name: string; readonly recipe: Recipe }[];
-  /** Existing empty folder that receives the outputs; the caller removes it. */
+  /** Existing empty folder that receives the outputs; the caller removes it, whether the render succeeds or not. */
   readonly outputFolder: string;
+  /** Kills the child that works on it; the render then rejects with `aborted`. */
   readonly signal?: AbortSignal;
 }
 
 export interface RenderResult {
   readonly facts: PictureFacts;
-  /** ThumbHash, about 21 bytes; see `thumbhash` on npm. */
+  /** ThumbHash, 5–25 bytes; see `thumbhash` on npm. */
   readonly thumbhash: Buffer;
-  /** `#rrggbb`. */
+  /** `#rrggbb`: the mean of the commonest colours. */
   readonly dominantColor: string;
-  /** A harmless subset of EXIF; never a position. */
-  readonly exif: Readonly<Record<string, string | number>> | null;
+  readonly exif: ExifFacts | null;
   /** In the order of the request; all variants come from one decode. */
   readonly images: readonly RenderedImage[];
 }
 
-/** Decodes and encodes pictures in child processes that can be killed; the caller's process never decodes. */
-export interface Imaging {
-  /** Reads the header only. The bytes are the file's beginning or the whole file. */
-  probe(path: string, signal?: AbortSignal): Promise<PictureFacts>;
-  render(request: RenderRequest): Promise<RenderResult>;
-  close(): Promise<void>;
+/**
+ * The harmless subset of EXIF, each member where the camera wrote it; never a position, a serial number or a name.
+ * Texts are at most 100 characters without control characters.
+ */
+export interface ExifFacts {
+  readonly cameraMake?: string;
+  readonly cameraModel?: string;
+  readonly lens?: string;
+  readonly exposureSeconds?: number;
+  readonly fNumber?: number;
+  readonly iso?: number;
+  readonly focalLengthMm?: number;
+  /** `2024-05-17T09:30:15`, with the offset only when the camera knew it. */
+  readonly takenAt?: string;
 }
 
 /**
- * Why a picture cannot be rendered. `permanent` failures are the picture's own (trying again cannot help);
- * the others may have been bad luck (a killed child).
+ * Decodes and encodes pictures in child processes that can be killed; the caller's process never decodes. All
+ * failures are `ImagingError`. A promise settles only when no child works on its picture any more.
  */
-export class ImagingError extends Error {
-  override readonly name = 'ImagingError';
-  readonly code: ImagingErrorCode;
-  constructor(code: ImagingErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.code = code;
-  }
-  get permanent(): boolean {
-    return this.code === 'unsupported-codec' || this.code === 'corrupt-image' || this.code === 'too-many-pixels';
-  }
+export interface Imaging {
+  /**
+   * Reads the header only (about 1 ms beside the way to the child) and refuses what a render would refuse by it:
+   * `too-many-pixels`, `unsupported-codec`, `corrupt-image`; `header-incomplete` when the head ends too early. A
+   * JPEG's dimensions may stand behind megabytes of ICC and EXIF, so ask again with more; 4 KiB are enough for
+   * most, 256 KiB for nearly all.
+   */
+  probe(source: PictureSource, signal?: AbortSignal): Promise<PictureFacts>;
+  render(request: RenderRequest): Promise<RenderResult>;
+  /** Kills the children; what is waiting or running rejects with `aborted`. */
+  close(): Promise<void>;
 }
 
 export type ImagingErrorCode =
   | 'unsupported-codec' // no loader for this type, or one that is blocked
   | 'corrupt-image' // the decoder refused the bytes
-  | 'too-many-pixels' // width × height × frames over the limit
-  | 'decoder-timeout' // killed at the wall-clock limit
-  | 'decoder-memory' // killed at the memory ceiling
-  | 'decoder-crashed' // the child ended by itself
-  | 'aborted'; // the caller's signal
+  | 'too-many-pixels' // width × height × frames over the limit: `limit` and `actual` tell
+  | 'header-incomplete' // the head given to a probe ends before the dimensions
+  | 'decoder-timeout' // killed at the wall-clock limit: `limit` in milliseconds
+  | 'decoder-memory' // killed at the memory ceiling: `limit` and `actual` in bytes
+  | 'decoder-crashed' // the child ended by itself, or something failed that is not the picture's fault
+  | 'overloaded' // too many are waiting already: `limit`
+  | 'aborted'; // the caller's signal, or the pool is closed
+
+export interface ImagingErrorOptions extends ErrorOptions {
+  readonly limit?: number;
+  readonly actual?: number;
+}
+
+/** Why a picture cannot be probed or rendered; the message is a sentence for a person. */
+export class ImagingError extends Error {
+  override readonly name = 'ImagingError';
+  readonly code: ImagingErrorCode;
+  /** The number that may not be passed, and the one that was met; units stand at the codes. */
+  readonly limit: number | undefined;
+  readonly actual: number | undefined;
+
+  constructor(code: ImagingErrorCode, message: string, options: ImagingErrorOptions = {}) {
+    super(message, options);
+    this.code = code;
+    this.limit = options.limit;
+    this.actual = options.actual;
+  }
+
+  /** True when the fault is the picture's own, so that trying again cannot help. */
+  get permanent(): boolean {
+    return (
+      this.code === 'unsupported-codec' || this.code === 'corrupt-image' || this.code === 'too-many-pixels'
+    );
+  }
+}
