@@ -1,0 +1,94 @@
+import type { Db, Tx } from '../../foundation/database/connect.js';
+import { judgeConditions } from '../../foundation/http/conditions.js';
+import { newId } from '../../foundation/ids.js';
+import type { Log } from '../../foundation/log.js';
+import { Problem } from '../../foundation/problems.js';
+import {
+  findUsage,
+  inTransaction,
+  insertProject,
+  lockProject,
+  markProjectDeleted,
+  updateProject,
+  type Project,
+  type Usage,
+} from './queries.js';
+import { checkSettings } from './settings.js';
+
+export interface ProjectsOptions {
+  readonly db: Db;
+  readonly log: Log;
+  /** Rooms above: settings changed; runs in the transaction that changes them. */
+  readonly onSettingsChanged?: (tx: Tx, project: Project, before: Project) => Promise<void>;
+  /** Rooms above: the project is deleted; runs in the transaction that does it. */
+  readonly onDeleted?: (tx: Tx, project: Project) => Promise<void>;
+}
+
+export interface ProjectWithUsage {
+  readonly project: Project;
+  readonly usage: Usage;
+}
+
+/** What the routes do, each in one transaction. */
+export interface ProjectOperations {
+  readonly db: Db;
+  create(ownerId: string, input: { name: string; settings?: unknown }): Promise<ProjectWithUsage>;
+  change(
+    projectId: string,
+    input: { name?: string; settings?: unknown },
+    ifMatch: string | undefined,
+  ): Promise<ProjectWithUsage>;
+  remove(projectId: string, ifMatch: string | undefined): Promise<void>;
+}
+
+export function projectOperations(options: ProjectsOptions): ProjectOperations {
+  const { db, log } = options;
+  return {
+    db,
+    create(ownerId, input) {
+      const settings = checkSettings(input.settings ?? {});
+      return inTransaction(db, async (tx) => {
+        const project = await insertProject(tx, { id: newId(), ownerId, name: input.name.trim(), settings });
+        return { project, usage: await findUsage(tx, project.id) };
+      });
+    },
+    change(projectId, input, ifMatch) {
+      return inTransaction(db, async (tx) => {
+        const before = await lockForChange(tx, projectId, ifMatch);
+        const changed = {
+          id: projectId,
+          name: input.name?.trim() ?? before.name,
+          settings:
+            input.settings === undefined ? before.settings : checkSettings(input.settings, before.settings),
+        };
+        const project = await updateProject(tx, changed);
+        if (input.settings !== undefined) await options.onSettingsChanged?.(tx, project, before);
+        return { project, usage: await findUsage(tx, projectId) };
+      });
+    },
+    async remove(projectId, ifMatch) {
+      await inTransaction(db, async (tx) => {
+        const project = await lockForChange(tx, projectId, ifMatch);
+        await markProjectDeleted(tx, projectId);
+        await options.onDeleted?.(tx, project);
+      });
+      log.info({ projectId }, 'project deleted');
+    },
+  };
+}
+
+/** The ETag of a project: the version of its name and settings. What it holds changes without it. */
+export function projectTag(project: Project): string {
+  return `"${project.version}"`;
+}
+
+async function lockForChange(tx: Tx, projectId: string, ifMatch: string | undefined): Promise<Project> {
+  const project = await lockProject(tx, projectId);
+  // Deleted since the guard looked.
+  if (!project) throw new Problem('not-found');
+  const current = { etag: projectTag(project), lastModified: project.updatedAt };
+  if (judgeConditions({ 'if-match': ifMatch }, current) === 'precondition-failed') {
+    throw new Problem('precondition-failed', { detail: `The project is at version ${current.etag} now.` });
+  }
+  return project;
+}

@@ -1,0 +1,154 @@
+import Type from 'typebox';
+
+import type { Routes } from '../../foundation/http/app.js';
+import { cutPage, nextLink, pageOf, PageQuery, readPage } from '../../foundation/http/pages.js';
+import { Problem } from '../../foundation/problems.js';
+import { personOf } from '../access/caller.js';
+import { projectTag, type ProjectOperations } from './operations.js';
+import { findProject, findUsage, listProjects } from './queries.js';
+import {
+  ChangeProjectBody,
+  CreateProjectBody,
+  presentProject,
+  presentUsage,
+  ProjectView,
+  UsageView,
+} from './schema.js';
+import { checkSettings } from './settings.js';
+
+const Params = Type.Object({ id: Type.String() });
+const tags = ['projects'];
+
+/**
+ * Refuses wrong settings before the framework's validator sees them: it knows only 400 and its own words.
+ */
+async function refuseWrongSettings(request: { readonly body: unknown }): Promise<void> {
+  const { body } = request;
+  if (typeof body === 'object' && body !== null && 'settings' in body) checkSettings(body.settings);
+}
+
+export function projectRoutes(operations: ProjectOperations): Routes {
+  const { db } = operations;
+  return (app) => {
+    app.post(
+      '/projects',
+      {
+        config: { permission: 'projects:create' },
+        schema: {
+          operationId: 'createProject',
+          summary: 'Create a project',
+          tags,
+          body: CreateProjectBody,
+          response: { 201: ProjectView },
+        },
+        preValidation: refuseWrongSettings,
+      },
+      async (request, reply) => {
+        const { project, usage } = await operations.create(personOf(request.access).userId, request.body);
+        reply.code(201).headers({ location: `/projects/${project.id}`, etag: projectTag(project) });
+        return presentProject(project, usage);
+      },
+    );
+
+    app.get(
+      '/projects',
+      {
+        config: { permission: 'projects:list' },
+        schema: {
+          operationId: 'listProjects',
+          summary: 'List one’s own projects, newest first',
+          tags,
+          querystring: Type.Object(PageQuery, { additionalProperties: false }),
+          response: { 200: pageOf(ProjectView) },
+        },
+      },
+      async (request, reply) => {
+        const page = readPage(request.query);
+        const found = await listProjects(db, personOf(request.access).userId, page);
+        const { rows, nextCursor } = cutPage(found, page.limit);
+        reply.headers(nextLink(request.url, nextCursor));
+        return { data: rows.map(({ project, usage }) => presentProject(project, usage)), nextCursor };
+      },
+    );
+
+    app.get(
+      '/projects/:id',
+      {
+        config: { permission: 'project:read' },
+        schema: {
+          operationId: 'getProject',
+          summary: 'Read a project with its settings',
+          tags,
+          params: Params,
+          response: { 200: ProjectView },
+        },
+      },
+      async (request, reply) => {
+        const project = await findProject(db, request.access.projectId);
+        // Deleted since the guard looked.
+        if (!project) throw new Problem('not-found');
+        reply.header('etag', projectTag(project));
+        return presentProject(project, await findUsage(db, project.id));
+      },
+    );
+
+    app.get(
+      '/projects/:id/usage',
+      {
+        config: { permission: 'project:read' },
+        schema: {
+          operationId: 'getProjectUsage',
+          summary: 'What a project holds now',
+          tags,
+          params: Params,
+          response: { 200: UsageView },
+        },
+      },
+      async (request) => presentUsage(await findUsage(db, request.access.projectId)),
+    );
+
+    app.put(
+      '/projects/:id',
+      {
+        config: { permission: 'project:write' },
+        schema: {
+          operationId: 'changeProject',
+          summary: 'Change a project; members that are not given stay as they are',
+          tags,
+          params: Params,
+          body: ChangeProjectBody,
+          response: { 200: ProjectView },
+        },
+        preValidation: refuseWrongSettings,
+      },
+      async (request, reply) => {
+        const { projectId } = request.access;
+        const { project, usage } = await operations.change(
+          projectId,
+          request.body,
+          request.headers['if-match'],
+        );
+        reply.header('etag', projectTag(project));
+        return presentProject(project, usage);
+      },
+    );
+
+    app.delete(
+      '/projects/:id',
+      {
+        config: { permission: 'project:delete' },
+        schema: {
+          operationId: 'deleteProject',
+          summary: 'Delete a project; it is closed on every path at once',
+          tags,
+          params: Params,
+          response: { 204: Type.Null() },
+        },
+      },
+      async (request, reply) => {
+        await operations.remove(request.access.projectId, request.headers['if-match']);
+        return reply.code(204).send(null);
+      },
+    );
+  };
+}

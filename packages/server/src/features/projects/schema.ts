@@ -1,0 +1,158 @@
+import Type from 'typebox';
+
+import { lineOfText } from '../../foundation/http/text.js';
+import { fits, outputFormats } from '../../foundation/imaging/recipe.js';
+import type { Project, Usage } from './queries.js';
+import {
+  deliveryModes,
+  fallbacks,
+  maxAllowedTypes,
+  maxCacheSeconds,
+  maxSide,
+  visibilities,
+  type ProjectSettings,
+} from './settings.js';
+
+/** A member with one of some words. */
+function choice<const T extends readonly string[]>(words: T, description?: string) {
+  return Type.Enum([...words] as [...T], { type: 'string', ...(description ? { description } : {}) });
+}
+
+const closed = { additionalProperties: false };
+const limit = (minimum: number, description: string) =>
+  Type.Optional(
+    Type.Union([Type.Integer({ minimum, maximum: Number.MAX_SAFE_INTEGER }), Type.Null()], { description }),
+  );
+const side = Type.Optional(Type.Integer({ minimum: 1, maximum: maxSide, description: 'Pixels.' }));
+
+/** A variant as people write it. */
+const VariantInput = Type.Object(
+  {
+    width: side,
+    height: side,
+    fit: Type.Optional(choice(fits, 'How the picture fills the box; `inside` when absent.')),
+    format: Type.Optional(choice(outputFormats, '`webp` when absent.')),
+    quality: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+    lazy: Type.Optional(Type.Boolean({ description: 'Make it when it is first asked for.' })),
+  },
+  { ...closed, description: 'Needs a width, a height or both.' },
+);
+
+/**
+ * Settings as people send them. For the documentation: `checkSettings` has refused what breaks it before the
+ * framework looks, with a better sentence and the right status.
+ */
+export const SettingsInput = Type.Object(
+  {
+    variants: Type.Optional(
+      Type.Record(Type.String(), VariantInput, { description: 'By name; replaces all present variants.' }),
+    ),
+    quota: Type.Optional(
+      Type.Object(
+        {
+          bytes: limit(0, 'Bytes of originals and variants; null is no limit.'),
+          files: limit(0, 'Number of files; null is no limit.'),
+          bytesPerUpload: limit(1, 'Bytes of one file; null is the server’s limit.'),
+        },
+        closed,
+      ),
+    ),
+    allowedTypes: Type.Optional(
+      Type.Array(Type.String(), {
+        minItems: 1,
+        maxItems: maxAllowedTypes,
+        description: 'Media types such as `image/png`, `image/*` or `*/*`.',
+      }),
+    ),
+    visibility: Type.Optional(choice(visibilities, '`public` files are for everybody.')),
+    delivery: Type.Optional(
+      Type.Object(
+        {
+          mode: Type.Optional(choice(deliveryModes)),
+          fallback: Type.Optional(choice(fallbacks, 'What a variant that is not ready answers with.')),
+          cacheSeconds: Type.Optional(Type.Integer({ minimum: 0, maximum: maxCacheSeconds })),
+        },
+        closed,
+      ),
+    ),
+  },
+  { ...closed, description: 'A member that is given replaces the present one as a whole.' },
+);
+
+const amount = Type.Union([Type.Integer(), Type.Null()]);
+
+const SettingsView = Type.Object({
+  variants: Type.Record(
+    Type.String(),
+    Type.Object({
+      width: Type.Optional(Type.Integer()),
+      height: Type.Optional(Type.Integer()),
+      fit: choice(fits),
+      format: choice(outputFormats),
+      quality: Type.Optional(Type.Integer()),
+      lazy: Type.Optional(Type.Boolean()),
+    }),
+  ),
+  quota: Type.Object({ bytes: amount, files: amount, bytesPerUpload: amount }),
+  allowedTypes: Type.Array(Type.String()),
+  visibility: choice(visibilities),
+  delivery: Type.Object({
+    mode: choice(deliveryModes),
+    fallback: choice(fallbacks),
+    cacheSeconds: Type.Integer(),
+  }),
+});
+
+export const UsageView = Type.Object({
+  originalBytes: Type.Integer({ description: 'Bytes of acknowledged originals.' }),
+  variantBytes: Type.Integer({ description: 'Bytes of ready variants.' }),
+  reservedBytes: Type.Integer({ description: 'Bytes held by uploads under way.' }),
+  files: Type.Integer(),
+});
+
+export const ProjectView = Type.Object({
+  id: Type.String({ format: 'uuid' }),
+  name: Type.String(),
+  ownerId: Type.String({ format: 'uuid' }),
+  settings: SettingsView,
+  usage: UsageView,
+  createdAt: Type.String({ format: 'date-time' }),
+  updatedAt: Type.String({ format: 'date-time' }),
+});
+
+const ProjectName = lineOfText(200, 'For people; need not be unique.');
+
+export const CreateProjectBody = Type.Object(
+  { name: ProjectName, settings: Type.Optional(SettingsInput) },
+  closed,
+);
+export const ChangeProjectBody = Type.Object(
+  { name: Type.Optional(ProjectName), settings: Type.Optional(SettingsInput) },
+  closed,
+);
+
+export function presentUsage(usage: Usage) {
+  return {
+    originalBytes: usage.originalBytes,
+    variantBytes: usage.variantBytes,
+    reservedBytes: usage.reservedBytes,
+    files: usage.files,
+  };
+}
+
+export function presentProject(project: Project, usage: Usage) {
+  return {
+    id: project.id,
+    name: project.name,
+    ownerId: project.ownerId,
+    settings: presentSettings(project.settings),
+    usage: presentUsage(usage),
+    createdAt: project.createdAt.toISOString(),
+    updatedAt: project.updatedAt.toISOString(),
+  };
+}
+
+/** The schema’s types are mutable ones; the copy is shallow and cheap. */
+function presentSettings(settings: ProjectSettings) {
+  return { ...settings, variants: { ...settings.variants }, allowedTypes: [...settings.allowedTypes] };
+}
