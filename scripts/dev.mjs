@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { watch } from 'node:fs';
+import { readdirSync, watch } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -14,8 +14,11 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** An editor writes a file in several steps; this long after the last one counts as finished. */
 const quietMs = 150;
 
+const watched = new Set();
 let child;
 let timer;
+/** The child that is being stopped on purpose. */
+let ending;
 let stopping = false;
 /** Restarts one after another, never two at once. */
 let work = Promise.resolve();
@@ -33,8 +36,9 @@ async function restart() {
     cwd: root,
     stdio: 'inherit',
   });
-  child.once('exit', (code) => {
-    if (!stopping && code !== 0 && code !== null)
+  const started = child;
+  started.once('exit', (code) => {
+    if (started !== ending && code !== 0 && code !== null)
       console.error(`server ended with ${code}; waiting for a change`);
   });
 }
@@ -42,14 +46,39 @@ async function restart() {
 async function stopServer() {
   if (!child || child.exitCode !== null || child.signalCode !== null) return;
   const ended = once(child, 'exit');
+  ending = child;
   child.kill('SIGTERM');
   await ended;
+}
+
+/**
+ * Watches every folder by itself: on Linux a recursive watch of Node 20 loses files that an editor replaces
+ * instead of rewriting. Folders that are new get their own watch with the next change.
+ */
+function watchFolders() {
+  for (const folder of ['packages/server/src', 'packages/server/migrations']) {
+    const entries = readdirSync(join(root, folder), { recursive: true, withFileTypes: true });
+    const inside = entries
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => join(entry.parentPath, entry.name));
+    for (const path of [join(root, folder), ...inside]) {
+      if (watched.has(path)) continue;
+      watched.add(path);
+      const watcher = watch(path, changed);
+      watcher.on('error', () => {
+        // The folder is gone; should it come back, it is watched anew.
+        watched.delete(path);
+        watcher.close();
+      });
+    }
+  }
 }
 
 function changed(event, path) {
   if (path && /(\.(test|suite)\.ts|~|\.swp)$/.test(path)) return;
   clearTimeout(timer);
   timer = setTimeout(() => {
+    watchFolders();
     work = work.then(restart);
   }, quietMs);
 }
@@ -60,8 +89,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
     void work.then(stopServer).then(() => process.exit(child?.exitCode ?? 0));
   });
 }
-for (const folder of ['packages/server/src', 'packages/server/migrations'])
-  watch(join(root, folder), { recursive: true }, changed);
+watchFolders();
 // The folder and not the file, which need not be there yet.
 watch(root, (event, path) => {
   if (path === '.env') changed(event, path);
