@@ -37,6 +37,11 @@ export interface ApiKeys {
   scopes: string[];
 }
 
+export interface CancelledJobs {
+  created_at: Generated<Timestamp>;
+  id: string;
+}
+
 export interface Files {
   created_at: Generated<Timestamp>;
   created_by_key: string | null;
@@ -68,6 +73,20 @@ export interface Files {
   width: number | null;
 }
 
+export interface FinishedJobs {
+  attempt: number;
+  created_at: Timestamp;
+  dedupe_key: string | null;
+  error: string | null;
+  finished_at: Generated<Timestamp>;
+  id: string;
+  kind: string;
+  lane: number;
+  payload: Json | null;
+  project_id: string | null;
+  state: string;
+}
+
 export interface Projects {
   created_at: Generated<Timestamp>;
   deleted_at: Timestamp | null;
@@ -96,6 +115,23 @@ export interface RefreshTokens {
   used_at: Timestamp | null;
 }
 
+export interface RunningJobs {
+  attempt: number;
+  claimed_at: Generated<Timestamp>;
+  created_at: Timestamp;
+  dedupe_key: string | null;
+  error: string | null;
+  holder: string;
+  id: string;
+  kind: string;
+  lane: number;
+  lease_until: Timestamp;
+  max_attempts: number;
+  payload: Json;
+  project_id: string | null;
+  token: string;
+}
+
 export interface Sessions {
   created_at: Generated<Timestamp>;
   expires_at: Timestamp;
@@ -105,6 +141,13 @@ export interface Sessions {
   revoked_reason: string | null;
   user_agent: string | null;
   user_id: string;
+}
+
+export interface Timetable {
+  cron: string;
+  last_run_at: Timestamp | null;
+  name: string;
+  next_run_at: Timestamp;
 }
 
 export interface Tombstones {
@@ -153,14 +196,34 @@ export interface Variants {
   width: number | null;
 }
 
+export interface WaitingJobs {
+  attempt: Generated<number>;
+  created_at: Generated<Timestamp>;
+  dedupe_key: string | null;
+  error: string | null;
+  id: string;
+  kind: string;
+  lane: number;
+  max_attempts: number;
+  payload: Json;
+  project_id: string | null;
+  run_at: Timestamp;
+  turn: number | null;
+}
+
 export interface DB {
   api_keys: ApiKeys;
+  cancelled_jobs: CancelledJobs;
   files: Files;
+  finished_jobs: FinishedJobs;
   project_usage: ProjectUsage;
   projects: Projects;
   refresh_tokens: RefreshTokens;
+  running_jobs: RunningJobs;
   sessions: Sessions;
+  timetable: Timetable;
   tombstones: Tombstones;
   users: Users;
   variants: Variants;
+  waiting_jobs: WaitingJobs;
 }
