@@ -14,7 +14,10 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** An editor writes a file in several steps; this long after the last one counts as finished. */
 const quietMs = 150;
 
-const watched = new Set();
+/** Watchers by folder. */
+const watched = new Map();
+/** A change that no build shows: a migration, .env. */
+let unbuilt = true;
 let child;
 let timer;
 /** The child that is being stopped on purpose. */
@@ -25,7 +28,8 @@ let work = Promise.resolve();
 
 async function restart() {
   try {
-    await build();
+    if (!(await build()) && !unbuilt) return;
+    unbuilt = false;
   } catch (error) {
     reportBuildFault(error);
     return;
@@ -53,29 +57,25 @@ async function stopServer() {
 
 /**
  * Watches every folder by itself: on Linux a recursive watch of Node 20 loses files that an editor replaces
- * instead of rewriting. Folders that are new get their own watch with the next change.
+ * instead of rewriting. Called again after each change, for folders that came or went.
  */
 function watchFolders() {
-  for (const folder of ['packages/server/src', 'packages/server/migrations']) {
+  const folders = ['packages/server/src', 'packages/server/migrations'].flatMap((folder) => {
     const entries = readdirSync(join(root, folder), { recursive: true, withFileTypes: true });
-    const inside = entries
-      .filter((entry) => entry.isDirectory())
-      .map((entry) => join(entry.parentPath, entry.name));
-    for (const path of [join(root, folder), ...inside]) {
-      if (watched.has(path)) continue;
-      watched.add(path);
-      const watcher = watch(path, changed);
-      watcher.on('error', () => {
-        // The folder is gone; should it come back, it is watched anew.
-        watched.delete(path);
-        watcher.close();
-      });
-    }
+    const inside = entries.filter((entry) => entry.isDirectory());
+    return [join(root, folder), ...inside.map((entry) => join(entry.parentPath, entry.name))];
+  });
+  for (const [path, watcher] of watched) {
+    if (folders.includes(path)) continue;
+    watcher.close();
+    watched.delete(path);
   }
+  for (const path of folders) if (!watched.has(path)) watched.set(path, watch(path, changed));
 }
 
 function changed(event, path) {
   if (path && /(\.(test|suite)\.ts|~|\.swp)$/.test(path)) return;
+  if (path && /(\.sql|^\.env)$/.test(path)) unbuilt = true;
   clearTimeout(timer);
   timer = setTimeout(() => {
     watchFolders();
