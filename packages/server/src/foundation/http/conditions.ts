@@ -49,14 +49,18 @@ export function rangeCounts(ifRange: string | undefined, current: Validators, no
 
 const entityTags = /(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"/g;
 
+function tagsOf(header: string): readonly string[] {
+  return header.match(entityTags) ?? [];
+}
+
 function matchesWeakly(header: string, etag: string): boolean {
   if (header.trim() === '*') return true;
-  return (header.match(entityTags) ?? []).some((tag) => (tag.startsWith('W/') ? tag.slice(2) : tag) === etag);
+  return tagsOf(header).some((tag) => (tag.startsWith('W/') ? tag.slice(2) : tag) === etag);
 }
 
 function matchesStrongly(header: string, etag: string): boolean {
   if (header.trim() === '*') return true;
-  return (header.match(entityTags) ?? []).includes(etag);
+  return tagsOf(header).includes(etag);
 }
 
 const fixDate = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/;

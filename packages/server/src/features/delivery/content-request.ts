@@ -1,0 +1,28 @@
+import type { IncomingHttpHeaders } from 'node:http';
+
+import type { Access } from '../access/caller.js';
+import type { ProjectSettings } from '../projects/settings.js';
+
+/** What is sent in place of a variant that is not there yet. */
+export type Fallback = ProjectSettings['delivery']['fallback'];
+
+/** A request for bytes, freed from the HTTP framework. */
+export interface ContentRequest {
+  readonly method: 'GET' | 'HEAD';
+  readonly headers: IncomingHttpHeaders;
+  readonly access: Access;
+  readonly query: ContentQuery;
+  /** Aborts when the client is gone. */
+  readonly signal: AbortSignal;
+}
+
+export interface ContentQuery {
+  readonly variant?: string;
+  /** A name to download under; empty, `1` or `true`: the file's own. */
+  readonly download?: string;
+  /** Seconds. */
+  readonly wait?: number;
+  readonly fallback?: Fallback;
+  /** Version of the bytes, in public URLs. */
+  readonly v?: string;
+}

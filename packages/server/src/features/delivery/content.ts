@@ -1,0 +1,234 @@
+import type { BlobStore } from '../../foundation/blobs/blob-store.js';
+import type { Clock } from '../../foundation/clock.js';
+import type { Db } from '../../foundation/database/connect.js';
+import { judgeConditions, rangeCounts, strongTag } from '../../foundation/http/conditions.js';
+import {
+  contentSafetyHeaders,
+  dispositionHeader,
+  mayShowInline,
+} from '../../foundation/http/content-headers.js';
+import { readRange } from '../../foundation/http/ranges.js';
+import { Problem } from '../../foundation/problems.js';
+import type { ProjectSettings } from '../projects/settings.js';
+import type { ContentQuery, ContentRequest } from './content-request.js';
+import { findVariant, type LazyOptions } from './lazy.js';
+import type { Placeholders } from './placeholder.js';
+import { findContent, type ContentRow } from './queries.js';
+import type { SettingsCache } from './settings-cache.js';
+import { originalOf, type Source } from './source.js';
+import type { Urls } from './urls.js';
+
+export interface ContentOptions extends LazyOptions {
+  readonly db: Db;
+  readonly blobs: BlobStore;
+  readonly placeholders: Placeholders;
+  readonly settings: SettingsCache;
+  readonly urls: Urls;
+  readonly clock: Clock;
+  /** How projects whose delivery mode is `auto` are served. */
+  readonly mode: ProjectSettings['delivery']['mode'];
+}
+
+/** What is to be sent; the bytes themselves are opened last. */
+export interface ContentAnswer {
+  readonly status: 200 | 206 | 302 | 304;
+  readonly headers: Readonly<Record<string, string | number>>;
+  readonly body:
+    | { readonly kind: 'none' }
+    | { readonly kind: 'buffer'; readonly bytes: Buffer }
+    | {
+        readonly kind: 'blob';
+        readonly source: Source;
+        readonly range: { readonly start: number; readonly end: number } | undefined;
+      };
+}
+
+const nothing = { kind: 'none' } as const;
+/** A year, the longest that caches keep anything; the URL changes with the bytes. */
+const immutable = 'public, max-age=31536000, immutable';
+/** Presigned URLs are signed as of the beginning of such a window, so that within it they are equal. */
+const presignWindowSeconds = 15 * 60;
+
+/**
+ * Answers a request for bytes: what is sent, and with which header. The row alone decides; the store is
+ * asked only by whoever sends the body.
+ *
+ * @throws Problem for everything that is neither bytes, nor a redirect, nor `304`.
+ */
+export async function answerContent(
+  options: ContentOptions,
+  request: ContentRequest,
+): Promise<ContentAnswer> {
+  const { access, query } = request;
+  // A link proves the right to exactly what it names; its signature covers the query, so this cannot differ.
+  if (access.caller.kind === 'link' && access.caller.variant !== (query.variant ?? null)) {
+    throw new Problem('forbidden', { detail: 'The link is for something else.' });
+  }
+  const row = await findContent(options.db, access.projectId, access.fileId, query.variant);
+  if (!row) throw new Problem('not-found');
+  const settings = options.settings.of(row);
+  if (query.variant === undefined) return answerSource(options, request, row, settings, originalOf(row));
+
+  const found = await findVariant(options, request, row, settings, query.variant);
+  switch (found.kind) {
+    case 'ready':
+      return answerSource(options, request, found.row, settings, found.source);
+    case 'original':
+      return answerOriginalInstead(options, request, settings, originalOf(found.row));
+    case 'placeholder':
+      return answerPlaceholder(options.placeholders.of(found.row.file.thumbhash));
+  }
+}
+
+async function answerSource(
+  options: ContentOptions,
+  request: ContentRequest,
+  row: ContentRow,
+  settings: ProjectSettings,
+  source: Source,
+): Promise<ContentAnswer> {
+  const { access, query, headers } = request;
+  if (query.v !== undefined && query.v !== source.version && access.caller.kind !== 'link') {
+    const current = options.urls.publicUrl(row.file.id, { ...query, version: source.version });
+    return { status: 302, headers: { location: current, 'cache-control': 'no-store' }, body: nothing };
+  }
+
+  const etag = strongTag(source.sha256);
+  const current = { etag, lastModified: source.lastModified };
+  const shared = {
+    etag,
+    'last-modified': source.lastModified.toUTCString(),
+    'cache-control': cacheControl(settings, query, source),
+  };
+  const verdict = judgeConditions(headers, current);
+  if (verdict === 'precondition-failed') throw new Problem('precondition-failed', { headers: { etag } });
+  if (verdict === 'not-modified') return { status: 304, headers: shared, body: nothing };
+
+  const disposition = dispositionOf(query, source);
+  const redirect = await redirectTo(options, request, settings, source, disposition, shared['cache-control']);
+  if (redirect) return redirect;
+
+  const sent = {
+    ...contentSafetyHeaders,
+    ...shared,
+    'content-type': source.mimeType,
+    'content-disposition': disposition,
+  };
+  // Range is defined for GET alone (RFC 9110 §14.2).
+  const range =
+    request.method === 'GET' &&
+    rangeCounts(headers['if-range']?.toString(), current, new Date(options.clock.now()))
+      ? readRange(headers.range, source.size)
+      : ({ kind: 'whole' } as const);
+  switch (range.kind) {
+    case 'unsatisfiable':
+      throw new Problem('range-not-satisfiable', {
+        limit: source.size,
+        headers: { 'content-range': `bytes */${source.size}` },
+      });
+    case 'part':
+      return {
+        status: 206,
+        headers: {
+          ...sent,
+          'accept-ranges': 'bytes',
+          'content-range': `bytes ${range.start}-${range.end}/${source.size}`,
+          'content-length': range.end - range.start + 1,
+        },
+        body: { kind: 'blob', source, range },
+      };
+    case 'whole':
+      return {
+        status: 200,
+        headers: { ...sent, 'accept-ranges': 'bytes', 'content-length': source.size },
+        body: { kind: 'blob', source, range: undefined },
+      };
+  }
+}
+
+/** A fallback says so, may not be kept, and has no tag: it is not what the URL names. */
+async function answerOriginalInstead(
+  options: ContentOptions,
+  request: ContentRequest,
+  settings: ProjectSettings,
+  source: Source,
+): Promise<ContentAnswer> {
+  const disposition = dispositionOf(request.query, source);
+  const told = { 'cache-control': 'no-store', 'x-variant-fallback': 'original' };
+  const redirect = await redirectTo(options, request, settings, source, disposition, 'no-store');
+  if (redirect) return { ...redirect, headers: { ...redirect.headers, ...told } };
+  return {
+    status: 200,
+    headers: {
+      ...contentSafetyHeaders,
+      ...told,
+      'content-type': source.mimeType,
+      'content-disposition': disposition,
+      'content-length': source.size,
+    },
+    body: { kind: 'blob', source, range: undefined },
+  };
+}
+
+function answerPlaceholder(bytes: Buffer): ContentAnswer {
+  return {
+    status: 200,
+    headers: {
+      ...contentSafetyHeaders,
+      'cache-control': 'no-store',
+      'x-variant-fallback': 'placeholder',
+      'content-type': 'image/png',
+      'content-disposition': 'inline',
+      'content-length': bytes.length,
+    },
+    body: { kind: 'buffer', bytes },
+  };
+}
+
+/**
+ * Sends a GET to the store when the project or the server wants that and the store can. A HEAD is answered here:
+ * a URL presigned for GET refuses it.
+ */
+async function redirectTo(
+  options: ContentOptions,
+  request: ContentRequest,
+  settings: ProjectSettings,
+  source: Source,
+  disposition: string,
+  cacheControl: string,
+): Promise<ContentAnswer | undefined> {
+  const mode = settings.delivery.mode === 'auto' ? options.mode : settings.delivery.mode;
+  if (mode === 'proxy' || request.method === 'HEAD') return undefined;
+  const now = options.clock.now() / 1000;
+  const windowStart = Math.floor(now / presignWindowSeconds) * presignWindowSeconds;
+  const location = await options.blobs.presignGet(source.key, {
+    signedAt: new Date(windowStart * 1000),
+    // Works for at least one window after the last moment it is handed out.
+    expiresIn: 2 * presignWindowSeconds,
+    contentType: source.mimeType,
+    contentDisposition: disposition,
+    cacheControl,
+  });
+  if (location === undefined) return undefined;
+  const left = Math.floor(windowStart + presignWindowSeconds - now);
+  const keep = Math.min(left, settings.delivery.cacheSeconds);
+  return {
+    status: 302,
+    headers: { location, 'cache-control': `${settings.visibility}, max-age=${keep}` },
+    body: nothing,
+  };
+}
+
+function cacheControl(settings: ProjectSettings, query: ContentQuery, source: Source): string {
+  if (settings.visibility === 'public' && query.v === source.version) return immutable;
+  return `${settings.visibility}, max-age=${settings.delivery.cacheSeconds}`;
+}
+
+function dispositionOf(query: ContentQuery, source: Source): string {
+  const { download } = query;
+  if (download === undefined) {
+    return dispositionHeader(mayShowInline(source.mimeType) ? 'inline' : 'attachment', source.name);
+  }
+  const own = download === '' || download === '1' || download === 'true';
+  return dispositionHeader('attachment', own ? source.name : download);
+}

@@ -1,0 +1,108 @@
+import type { Db } from '../../foundation/database/connect.js';
+import { Problem } from '../../foundation/problems.js';
+import type { ProjectSettings } from '../projects/settings.js';
+import { isDecodable, recipeDigest, recipeOf } from '../variants/recipes.js';
+import type { VariantRequests } from '../variants/variants.js';
+import type { ContentRequest } from './content-request.js';
+import { findContent, type ContentRow } from './queries.js';
+import { readyVariantOf, type Source } from './source.js';
+
+export interface LazyOptions {
+  readonly db: Db;
+  readonly variants: VariantRequests;
+  /** Longest time in seconds that `?wait=` holds a request. */
+  readonly maxWaitSeconds: number;
+}
+
+export type FoundVariant =
+  | { readonly kind: 'ready'; readonly row: ContentRow; readonly source: Source }
+  | { readonly kind: 'original'; readonly row: ContentRow }
+  | { readonly kind: 'placeholder'; readonly row: ContentRow };
+
+/** After so long in a queue an eager variant is asked for again, now in the lane of those who wait. */
+const patienceMs = 2_200;
+/** What a client is told to wait: about the time of one render. */
+const retryAfterSeconds = 2;
+
+/**
+ * Finds a variant, has it made when it is not there, and waits for it as long as the request allows.
+ *
+ * @throws Problem `unknown-variant`, `variant-failed`, `variant-not-ready` (when no fallback is wanted), or
+ * `overloaded` when too many requests are being held.
+ */
+export async function findVariant(
+  options: LazyOptions,
+  request: ContentRequest,
+  row: ContentRow,
+  settings: ProjectSettings,
+  name: string,
+): Promise<FoundVariant> {
+  const setting = settings.variants[name];
+  if (!setting && !row.variant) throw new Problem('unknown-variant');
+  const stale = setting !== undefined && row.variant?.recipe_digest !== recipeDigest(recipeOf(setting));
+
+  const ready = readyVariantOf(row);
+  if (ready) {
+    // What is there is served until its successor is.
+    if (stale) await options.variants.request(row.file, name, settings);
+    return { kind: 'ready', row, source: ready };
+  }
+  const renewable = stale || row.variant?.failure_code === 'file-deleted';
+  if (!isDecodable(row.file.mime_type) || !renewable) refuseFailed(row);
+  return awaitVariant(options, request, row, settings, name);
+}
+
+async function awaitVariant(
+  options: LazyOptions,
+  request: ContentRequest,
+  row: ContentRow,
+  settings: ProjectSettings,
+  name: string,
+): Promise<FoundVariant> {
+  const { file } = row;
+  await options.variants.request(file, name, settings);
+  const waitMs = Math.min(request.query.wait ?? 0, options.maxWaitSeconds) * 1000;
+  if (waitMs > 0) {
+    const hold = (milliseconds: number) =>
+      options.variants.waits.settled(file.id, name, milliseconds, request.signal);
+    let settled = await hold(Math.min(waitMs, patienceMs));
+    if (!settled && waitMs > patienceMs && !request.signal.aborted) {
+      await options.variants.request(file, name, settings);
+      settled = await hold(waitMs - patienceMs);
+    }
+    if (settled) {
+      const fresh = await findContent(options.db, file.project_id, file.id, name);
+      if (!fresh) throw new Problem('not-found');
+      const source = readyVariantOf(fresh);
+      if (source) return { kind: 'ready', row: fresh, source };
+      refuseFailed(fresh);
+    }
+  }
+  return fallback(request, row, settings);
+}
+
+function fallback(request: ContentRequest, row: ContentRow, settings: ProjectSettings): FoundVariant {
+  const wanted = request.query.fallback ?? settings.delivery.fallback;
+  switch (wanted) {
+    case 'original': {
+      // A link for a variant is no right to the original.
+      const { caller } = request.access;
+      return { kind: caller.kind === 'link' ? 'placeholder' : 'original', row };
+    }
+    case 'placeholder':
+      return { kind: 'placeholder', row };
+    case 'none':
+      throw new Problem('variant-not-ready', { retryAfter: retryAfterSeconds });
+  }
+}
+
+function refuseFailed({ file, variant }: ContentRow): void {
+  if (variant?.status === 'failed') {
+    throw new Problem('variant-failed', { detail: variant.failure ?? undefined });
+  }
+  if (!isDecodable(file.mime_type)) {
+    throw new Problem('variant-failed', {
+      detail: `No variants are made of files of the type ${file.mime_type}.`,
+    });
+  }
+}

@@ -1,0 +1,111 @@
+import type { Selectable } from 'kysely';
+
+import type { Db } from '../../foundation/database/connect.js';
+import type { Files, Json, Variants } from '../../foundation/database/tables.js';
+
+type File = Selectable<Files>;
+type Variant = Selectable<Variants>;
+
+/** All that one answer with bytes needs to know. */
+export interface ContentRow {
+  readonly file: Pick<
+    File,
+    | 'id'
+    | 'project_id'
+    | 's3_key'
+    | 'filename'
+    | 'mime_type'
+    | 'size'
+    | 'sha256'
+    | 'thumbhash'
+    | 'generation'
+    | 'created_at'
+  >;
+  /** The variant asked for, when it has a row. */
+  readonly variant:
+    | Pick<
+        Variant,
+        | 'name'
+        | 'status'
+        | 'failure_code'
+        | 'failure'
+        | 'recipe_digest'
+        | 's3_key'
+        | 'mime_type'
+        | 'size'
+        | 'sha256'
+        | 'updated_at'
+      >
+    | undefined;
+  readonly settings: Json;
+  /** Version of the project's row, which changes with its settings. */
+  readonly projectVersion: number;
+}
+
+/** File, project and variant in one query; undefined when the file is not (or no longer) for others to see. */
+export async function findContent(
+  db: Db,
+  projectId: string,
+  fileId: string,
+  variant: string | undefined,
+): Promise<ContentRow | undefined> {
+  const row = await db
+    .selectFrom('files')
+    .innerJoin('projects', 'projects.id', 'files.project_id')
+    .leftJoin('variants', (join) =>
+      join.onRef('variants.file_id', '=', 'files.id').on('variants.name', '=', variant ?? ''),
+    )
+    .select([
+      'files.id',
+      'files.project_id',
+      'files.s3_key',
+      'files.filename',
+      'files.mime_type',
+      'files.size',
+      'files.sha256',
+      'files.thumbhash',
+      'files.generation',
+      'files.created_at',
+      'projects.settings',
+      'projects.version as projectVersion',
+      'variants.name as variantName',
+      'variants.status as variantStatus',
+      'variants.failure_code as variantFailureCode',
+      'variants.failure as variantFailure',
+      'variants.recipe_digest as variantDigest',
+      'variants.s3_key as variantKey',
+      'variants.mime_type as variantType',
+      'variants.size as variantSize',
+      'variants.sha256 as variantSha256',
+      'variants.updated_at as variantUpdatedAt',
+    ])
+    .where('files.id', '=', fileId)
+    .where('files.project_id', '=', projectId)
+    .where('files.deleted_at', 'is', null)
+    .where('files.status', 'in', ['processing', 'ready', 'failed'])
+    .where('projects.deleted_at', 'is', null)
+    .executeTakeFirst();
+  if (!row) return undefined;
+  const { variantName, variantStatus, variantDigest, variantUpdatedAt } = row;
+  const found =
+    variantName !== null && variantStatus !== null && variantDigest !== null && variantUpdatedAt !== null;
+  return {
+    file: row,
+    variant: found
+      ? {
+          name: variantName,
+          status: variantStatus,
+          failure_code: row.variantFailureCode,
+          failure: row.variantFailure,
+          recipe_digest: variantDigest,
+          s3_key: row.variantKey,
+          mime_type: row.variantType,
+          size: row.variantSize,
+          sha256: row.variantSha256,
+          updated_at: variantUpdatedAt,
+        }
+      : undefined,
+    settings: row.settings,
+    projectVersion: row.projectVersion,
+  };
+}

@@ -1,0 +1,60 @@
+import type { ContentRow } from './queries.js';
+
+/** Stored bytes that can be sent: an original, or a variant that is ready. */
+export interface Source {
+  readonly key: string;
+  readonly size: number;
+  readonly sha256: Buffer;
+  readonly mimeType: string;
+  readonly lastModified: Date;
+  /** Name a browser saves it under. */
+  readonly name: string;
+  /** The `v` of its public URL: equal versions, equal bytes, for ever. */
+  readonly version: string;
+}
+
+/** The original of a file. */
+export function originalOf({ file }: ContentRow): Source {
+  if (file.size === null || file.sha256 === null)
+    throw new TypeError(`the file ${file.id} has no size or hash`);
+  return {
+    key: file.s3_key,
+    size: file.size,
+    sha256: file.sha256,
+    mimeType: file.mime_type,
+    lastModified: file.created_at,
+    name: file.filename,
+    version: versionOf(file.generation),
+  };
+}
+
+/** The variant of a row, when it is ready. */
+export function readyVariantOf({ file, variant }: ContentRow): Source | undefined {
+  if (variant?.status !== 'ready') return undefined;
+  const { s3_key: key, size, sha256, mime_type: mimeType } = variant;
+  if (key === null || size === null || sha256 === null || mimeType === null) return undefined;
+  return {
+    key,
+    size,
+    sha256,
+    mimeType,
+    lastModified: variant.updated_at,
+    name: variantFileName(file.filename, variant.name, key),
+    version: versionOf(file.generation, key),
+  };
+}
+
+/**
+ * The version of the bytes behind a URL: the generation of the file's content, and for a variant that of the key
+ * it is served from. The row's own counter would not do: it runs ahead while a successor is being made.
+ */
+export function versionOf(fileGeneration: number, variantKey?: string): string {
+  if (variantKey === undefined) return String(fileGeneration);
+  return `${fileGeneration}.${/\.(\d+)\.[a-z0-9]+$/.exec(variantKey)?.[1] ?? '1'}`;
+}
+
+/** `holiday.png` as the variant `medium` in WebP is saved as `holiday-medium.webp`. */
+function variantFileName(filename: string, variant: string, key: string): string {
+  const stem = filename.replace(/(?<=.)\.[A-Za-z0-9]{1,10}$/, '');
+  return `${stem}-${variant}${key.slice(key.lastIndexOf('.'))}`;
+}

@@ -1,0 +1,37 @@
+import Type, { type Static } from 'typebox';
+
+import { fits, outputFormats } from '../../foundation/imaging/recipe.js';
+import { defineJob } from '../../foundation/queue/define.js';
+
+export const RecipeSchema = Type.Object({
+  width: Type.Optional(Type.Integer({ minimum: 1 })),
+  height: Type.Optional(Type.Integer({ minimum: 1 })),
+  fit: Type.Union(fits.map((fit) => Type.Literal(fit))),
+  format: Type.Union(outputFormats.map((format) => Type.Literal(format))),
+  quality: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+});
+
+/** Variants of one file to make from one decode; their recipes as they were when it was planned. */
+export const ImageProcessingJobSchema = Type.Object({
+  fileId: Type.String(),
+  variantsConfig: Type.Record(Type.String(), RecipeSchema),
+});
+export type ImageProcessingJob = Static<typeof ImageProcessingJobSchema>;
+
+export const renderVariants = defineJob({
+  name: 'render-variants',
+  payload: ImageProcessingJobSchema,
+  lane: 'normal',
+  attempts: 5,
+  // Four variants of a 50-megapixel picture take some 15 s; the rest is for a slow store.
+  timeoutSeconds: 300,
+});
+
+/** Looks for variants whose job is gone (cancelled, or its last act lost) and plans them anew. */
+export const reviveVariants = defineJob({
+  name: 'revive-variants',
+  payload: Type.Object({}),
+  lane: 'background',
+  attempts: 1,
+  timeoutSeconds: 60,
+});

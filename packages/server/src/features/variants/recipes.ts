@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto';
+
+import { Value } from 'typebox/value';
+
+import type { Json } from '../../foundation/database/tables.js';
+import type { OutputFormat, Recipe } from '../../foundation/imaging/recipe.js';
+import { RecipeSchema } from './job.js';
+
+/** Types whose pixels the decoder reads; the same loaders are allowed in foundation/imaging. */
+const decodableTypes = new Set(['image/jpeg', 'image/png', 'image/webp', 'image/gif', 'image/avif']);
+
+/** Whether variants can be made of a file of this (detected) type. */
+export function isDecodable(mimeType: string): boolean {
+  return decodableTypes.has(mimeType);
+}
+
+/** Whether it is a picture at all, decodable or not. */
+export function isPicture(mimeType: string): boolean {
+  return mimeType.startsWith('image/');
+}
+
+const extensions: Record<OutputFormat, string> = {
+  jpeg: 'jpg',
+  png: 'png',
+  webp: 'webp',
+  avif: 'avif',
+  gif: 'gif',
+};
+
+/** Extension of a variant's key and download name. */
+export function extensionOf(recipe: Recipe): string {
+  return extensions[recipe.format];
+}
+
+/** The recipe alone, without what a project's settings say about when it is made. */
+export function recipeOf(setting: Recipe & { readonly lazy?: boolean }): Recipe {
+  const recipe: Recipe & { lazy?: boolean } = { ...setting };
+  delete recipe.lazy;
+  return recipe;
+}
+
+/**
+ * Names a recipe by what it says: 16 hexadecimal digits of the SHA-256 of its canonical JSON (members sorted,
+ * absent ones left out). A stored variant with another digest is stale.
+ */
+export function recipeDigest(recipe: Recipe): string {
+  const members = Object.entries(recipe)
+    .filter(([, value]) => value !== undefined)
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+  return createHash('sha256').update(JSON.stringify(members)).digest('hex').slice(0, 16);
+}
+
+/**
+ * The recipe of a variant's row.
+ * @throws TypeError when the row holds something else, which nothing of ours writes.
+ */
+export function storedRecipe(json: Json): Recipe {
+  if (!Value.Check(RecipeSchema, json)) throw new TypeError('a variant row holds no recipe');
+  return json;
+}

@@ -1,0 +1,134 @@
+import { createReadStream } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import pLimit from 'p-limit';
+
+import type { BlobStore } from '../../foundation/blobs/blob-store.js';
+import type { Db } from '../../foundation/database/connect.js';
+import {
+  ImagingError,
+  type Imaging,
+  type RenderedImage,
+  type RenderResult,
+} from '../../foundation/imaging/imaging.js';
+import type { Log } from '../../foundation/log.js';
+import { handle, LeaseLost, type JobContext, type JobHandler } from '../../foundation/queue/define.js';
+import { claimVariants, completeClaim, failClaim, giveUp, releaseClaim, type Claim } from './claim.js';
+import { failureOf } from './failures.js';
+import { renderVariants } from './job.js';
+import { fetchOriginal } from './original.js';
+
+export interface RenderOptions {
+  readonly db: Db;
+  readonly blobs: BlobStore;
+  readonly imaging: Imaging;
+  /** Existing folder; each attempt works in one of its own below it and removes it. */
+  readonly temporaryFolder: string;
+  /** Seconds after which no put of an abandoned attempt can still be under way. */
+  readonly maxWriteSeconds: number;
+  readonly log: Log;
+}
+
+/** Outputs up to this size are handed to the store as one buffer: a stream costs more than it saves. */
+const wholeReadBytes = 1024 * 1024;
+/** Variants written to the store at once. More only adds memory: disks and buckets answer in milliseconds. */
+const parallelPuts = 4;
+
+/**
+ * Makes all variants that a job asks for from one decode of the original, and lets them count in one transaction
+ * with the end of the job. A fault of the picture fails it at once with a reason; anything else is retried.
+ */
+export function createRenderHandler(options: RenderOptions): JobHandler {
+  return handle(
+    renderVariants,
+    (context) => renderJob(options, context),
+    async (tx, job) => {
+      // A job without a project was not enqueued by planVariants or requestVariant.
+      if (job.projectId !== null) await giveUp(tx, job.payload, job.projectId, options.maxWriteSeconds);
+    },
+  );
+}
+
+async function renderJob(
+  options: RenderOptions,
+  context: JobContext<typeof renderVariants.payload>,
+): Promise<void> {
+  const { db, maxWriteSeconds } = options;
+  const { payload, projectId, attempt, signal } = context;
+  if (projectId === null) throw new TypeError('a render-variants job belongs to a project');
+  signal.throwIfAborted();
+  const claim = await claimVariants(db, payload, projectId, { attempt, maxWriteSeconds });
+  if (!claim) return;
+  try {
+    await inOwnFolder(options.temporaryFolder, async (folder) => {
+      const result = await makeVariants(options, claim, folder, signal);
+      const made = new Map(result.images.map((image) => [image.name, image]));
+      await context.finish((tx) => completeClaim(tx, claim, made, factsOf(result), maxWriteSeconds));
+    });
+  } catch (error) {
+    // Whoever holds the lease now has taken the rows over, or will.
+    if (error instanceof LeaseLost) throw error;
+    if (error instanceof ImagingError && error.permanent) {
+      context.log.info({ fileId: payload.fileId, code: error.code }, 'the picture cannot be processed');
+      await context.finish((tx) => failClaim(tx, claim, failureOf(error), maxWriteSeconds));
+      return;
+    }
+    await releaseClaim(db, claim, failureOf(error), maxWriteSeconds).catch((releaseError: unknown) => {
+      // The next attempt takes held rows over all the same; it is only later.
+      context.log.warn({ err: releaseError, fileId: payload.fileId }, 'a failed attempt could not let go');
+    });
+    throw error;
+  }
+}
+
+async function makeVariants(
+  { blobs, imaging }: RenderOptions,
+  claim: Claim,
+  folder: string,
+  signal: AbortSignal,
+): Promise<RenderResult> {
+  const original = join(folder, 'original');
+  await fetchOriginal(blobs, claim.file, original, signal);
+  const outputFolder = join(folder, 'out');
+  await mkdir(outputFolder);
+  const result = await imaging.render({
+    path: original,
+    recipes: claim.variants.map(({ name, recipe }) => ({ name, recipe })),
+    outputFolder,
+    signal,
+  });
+  const images = new Map(result.images.map((image) => [image.name, image]));
+  const limit = pLimit(parallelPuts);
+  // All are waited for, so that none is still reading the folder when it is removed.
+  const puts = await Promise.allSettled(
+    claim.variants.map(({ name, key }) => limit(() => putImage(blobs, key, images.get(name), signal))),
+  );
+  for (const put of puts) if (put.status === 'rejected') throw put.reason;
+  return result;
+}
+
+async function putImage(
+  blobs: BlobStore,
+  key: string,
+  image: RenderedImage | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!image) throw new TypeError('the engine left a variant out');
+  const body = image.size <= wholeReadBytes ? await readFile(image.path) : createReadStream(image.path);
+  await blobs.put(key, body, { size: image.size, contentType: image.mimeType, signal });
+}
+
+function factsOf({ facts, thumbhash, dominantColor, exif }: RenderResult) {
+  const { width, height, frames, hasAlpha } = facts;
+  return { width, height, frames, hasAlpha, thumbhash, dominantColor, exif };
+}
+
+async function inOwnFolder<T>(parent: string, work: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(parent, 'render-'));
+  try {
+    return await work(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}

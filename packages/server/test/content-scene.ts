@@ -1,0 +1,228 @@
+import { createHash } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { guardRoutes } from '../src/features/access/guard.js';
+import { createDelivery } from '../src/features/delivery/delivery.js';
+import { createLinks, type Links } from '../src/features/delivery/links.js';
+import { checkSettings, defaultSettings, type ProjectSettings } from '../src/features/projects/settings.js';
+import { recipeDigest, recipeOf } from '../src/features/variants/recipes.js';
+import type { VariantRequests } from '../src/features/variants/variants.js';
+import type { BlobStore } from '../src/foundation/blobs/blob-store.js';
+import { openDiskStore } from '../src/foundation/blobs/disk.js';
+import { originalKey, variantKey } from '../src/foundation/blobs/keys.js';
+import type { Clock } from '../src/foundation/clock.js';
+import type { Db } from '../src/foundation/database/connect.js';
+import { createApp } from '../src/foundation/http/app.js';
+import { newId } from '../src/foundation/ids.js';
+import { createLog, type Log } from '../src/foundation/log.js';
+import { createTestDatabase } from './database.js';
+
+export interface SceneProject {
+  readonly id: string;
+  readonly ownerId: string;
+  readonly settings: ProjectSettings;
+}
+
+export interface SceneFile {
+  readonly id: string;
+  readonly projectId: string;
+  readonly ownerId: string;
+  readonly key: string;
+  readonly bytes: Buffer;
+}
+
+export interface Scene {
+  readonly db: Db;
+  readonly blobs: BlobStore;
+  readonly log: Log;
+  /** Every line logged so far. */
+  readonly lines: readonly Record<string, unknown>[];
+  /** Folder for temporary files of the test. */
+  readonly temporaryFolder: string;
+  readonly storeFolder: string;
+  project(patch?: unknown): Promise<SceneProject>;
+  changeSettings(project: SceneProject, patch: unknown): Promise<SceneProject>;
+  file(project: SceneProject, options: FileOptions): Promise<SceneFile>;
+  /** A ready variant with these bytes. */
+  variant(
+    file: SceneFile,
+    project: SceneProject,
+    name: string,
+    bytes: Buffer,
+    generation?: number,
+  ): Promise<string>;
+  close(): Promise<void>;
+}
+
+export interface FileOptions {
+  readonly bytes: Buffer;
+  readonly mimeType?: string;
+  readonly filename?: string;
+  readonly extension?: string;
+  readonly status?: string;
+  readonly thumbhash?: Buffer;
+}
+
+/** A database, a store on disk, and what a test puts into them. */
+export async function openScene(): Promise<Scene> {
+  const folder = await mkdtemp(join(tmpdir(), 'mbk-scene-'));
+  const test = await createTestDatabase();
+  const { db } = test.database;
+  const storeFolder = join(folder, 'blobs');
+  const blobs = await openDiskStore({ folder: storeFolder });
+  const lines: Record<string, unknown>[] = [];
+  const log = await createLog({
+    level: 'info',
+    pretty: false,
+    destination: { write: (line: string) => void lines.push(JSON.parse(line) as Record<string, unknown>) },
+  });
+
+  const save = async (settings: ProjectSettings, id: string): Promise<void> => {
+    await db
+      .updateTable('projects')
+      .set((eb) => ({ settings: JSON.stringify(settings), version: eb('version', '+', 1) }))
+      .where('id', '=', id)
+      .execute();
+  };
+
+  return {
+    db,
+    blobs,
+    log,
+    lines,
+    storeFolder,
+    temporaryFolder: folder,
+    async project(patch = {}) {
+      const settings = checkSettings(patch);
+      const [id, ownerId] = [newId(), newId()];
+      const email = `${ownerId}@example.org`;
+      await db
+        .insertInto('users')
+        .values({ id: ownerId, email, email_canonical: email, password_hash: '-' })
+        .execute();
+      await db
+        .insertInto('projects')
+        .values({ id, owner_id: ownerId, name: 'project', settings: JSON.stringify(settings) })
+        .execute();
+      await db.insertInto('project_usage').values({ project_id: id }).execute();
+      return { id, ownerId, settings };
+    },
+    async changeSettings(project, patch) {
+      const settings = checkSettings(patch, project.settings);
+      await save(settings, project.id);
+      return { ...project, settings };
+    },
+    async file(project, options) {
+      const id = newId();
+      const { bytes } = options;
+      const key = originalKey(project.id, id, options.extension ?? 'bin');
+      await blobs.put(key, bytes, { size: bytes.length });
+      await db
+        .insertInto('files')
+        .values({
+          id,
+          project_id: project.id,
+          s3_key: key,
+          filename: options.filename ?? 'file.bin',
+          mime_type: options.mimeType ?? 'application/octet-stream',
+          size: bytes.length,
+          sha256: createHash('sha256').update(bytes).digest(),
+          status: options.status ?? 'ready',
+          thumbhash: options.thumbhash ?? null,
+        })
+        .execute();
+      return { id, projectId: project.id, ownerId: project.ownerId, key, bytes };
+    },
+    async variant(file, project, name, bytes, generation = 1) {
+      const setting = project.settings.variants[name] ?? defaultSettings().variants['thumbnail']!;
+      const recipe = recipeOf(setting);
+      const key = variantKey(project.id, name, file.id, 'webp', generation);
+      await blobs.put(key, bytes, { size: bytes.length });
+      await db
+        .insertInto('variants')
+        .values({
+          file_id: file.id,
+          project_id: project.id,
+          name,
+          status: 'ready',
+          recipe: JSON.stringify(recipe),
+          recipe_digest: recipeDigest(recipe),
+          generation,
+          s3_key: key,
+          mime_type: 'image/webp',
+          width: 1,
+          height: 1,
+          size: bytes.length,
+          sha256: createHash('sha256').update(bytes).digest(),
+        })
+        .execute();
+      return key;
+    },
+    async close() {
+      await blobs.close();
+      await test.close();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export interface ServerOptions {
+  readonly variants: VariantRequests;
+  readonly blobs?: BlobStore;
+  readonly mode?: ProjectSettings['delivery']['mode'];
+  readonly maxWaitSeconds?: number;
+  readonly clock?: Clock;
+}
+
+export interface Server {
+  readonly origin: string;
+  readonly links: Links;
+  /** A request as the person with this id, or as nobody; never follows a redirect. */
+  fetch(path: string, init?: RequestInit & { readonly as?: string }): Promise<Response>;
+  close(): Promise<void>;
+}
+
+/** The content routes behind the real guard, on a real socket. A person is named by a header. */
+export async function startServer(scene: Scene, options: ServerOptions): Promise<Server> {
+  const publicUrl = 'https://media.example';
+  const clock = options.clock ?? { now: () => Date.now() };
+  const links = createLinks({ secrets: ['s'.repeat(43)], publicUrl, lifetimeSeconds: 3600, clock });
+  const app = createApp({ log: scene.log, trustedProxies: [] });
+  guardRoutes(app, {
+    db: scene.db,
+    identify: [
+      links.identify,
+      async ({ headers }) => {
+        const userId = headers['x-test-user'];
+        if (typeof userId !== 'string') return undefined;
+        return { kind: 'user', userId, sessionId: newId(), role: 'user' };
+      },
+    ],
+  });
+  const delivery = createDelivery({
+    db: scene.db,
+    blobs: options.blobs ?? scene.blobs,
+    links,
+    variants: options.variants,
+    clock,
+    mode: options.mode ?? 'auto',
+    maxWaitSeconds: options.maxWaitSeconds ?? 30,
+    publicUrl,
+  });
+  delivery.routes(app);
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  const origin = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
+  return {
+    origin,
+    links,
+    fetch(path, { as, ...init } = {}) {
+      const headers = new Headers(init.headers);
+      if (as !== undefined) headers.set('x-test-user', as);
+      return fetch(origin + path.replace(publicUrl, ''), { redirect: 'manual', ...init, headers });
+    },
+    close: () => app.close(),
+  };
+}
