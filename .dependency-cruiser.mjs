@@ -116,7 +116,7 @@ export default {
       name: 'tests-are-not-imported',
       comment: 'What a test declares stays in the test; what several share stands in packages/server/test.',
       severity: 'error',
-      from: { pathNot: tests },
+      from: { pathNot: [tests, '^packages/server/test/'] },
       to: { path: [tests, '^packages/server/test/'] },
     },
     {

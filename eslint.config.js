@@ -171,6 +171,7 @@ export default tseslint.config(
       'main.ts',
       '**/*.test.ts',
       '**/*.suite.ts',
+      'foundation/database/embedded*.ts',
       'foundation/database/embedded/**',
       'foundation/imaging/**',
     ),
