@@ -14,8 +14,6 @@ import {
 } from './blob-store.js';
 
 export interface ContractOptions {
-  /** Blobs in the listing and mass deletion tests; 5,000 passes several pages of every store. */
-  readonly manyBlobs?: number;
   /** Milliseconds that one test may take. */
   readonly timeout?: number;
   /** True when the store signs URLs that a plain HTTP client can fetch. */
@@ -35,7 +33,7 @@ export interface OpenedStore {
 export function blobStoreContract(
   name: string,
   openStore: () => Promise<OpenedStore>,
-  { manyBlobs = 5_000, timeout = 10_000, presigns }: ContractOptions,
+  { timeout = 10_000, presigns }: ContractOptions,
 ): void {
   describe(`a blob store: ${name}`, { timeout }, () => {
     let opened: OpenedStore;
@@ -593,6 +591,9 @@ export function blobStoreContract(
     });
   });
 }
+
+/** Five pages of a listing, five batches of a deletion. */
+const manyBlobs = 5_000;
 
 /** Bytes that differ from place to place, so that a swapped or repeated part shows. */
 export function pattern(length: number): Buffer {

@@ -41,7 +41,14 @@ export function s3Error(error: unknown, key: string): BlobError {
   if (status === 507 || fullCodes.has(name)) {
     return new StoreFull(`the bucket takes no more bytes (${name})`, key, { cause: error });
   }
-  const what = explanations[name] ?? (error instanceof Error ? error.message : String(error));
+  const what = explanations[name] ?? messageOf(error);
   const where = status === undefined ? name : `${name}, HTTP ${status}`;
   return new StoreUnavailable(`the object store cannot be used: ${what} (${where})`, key, { cause: error });
+}
+
+/** A refused connection to a name with several addresses has no message, only a code. */
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error.message !== '') return error.message;
+  return 'code' in error && typeof error.code === 'string' ? error.code : error.name;
 }

@@ -33,6 +33,7 @@ export async function* listObjects(
     for (const { Key: name, Size: size, LastModified: lastModified } of page.Contents ?? []) {
       if (name === undefined || size === undefined || !lastModified) continue;
       const key = page.EncodingType === 'url' ? decodeKey(name) : name;
+      if (key === undefined) continue;
       // Whoever merges the listing with rows relies on the order; some servers (directory buckets) have none.
       if (previous !== undefined && compareKeys(key, previous) <= 0) {
         throw new StoreUnavailable('the store does not list in the order of keys', key);
@@ -44,12 +45,12 @@ export async function* listObjects(
   } while (token !== undefined);
 }
 
-/** A space is `+` on AWS and `%20` elsewhere; a plus sign is `%2B` on all. */
-function decodeKey(encoded: string): string {
+/** A space is `+` on AWS and `%20` elsewhere; a plus sign is `%2B` on all. Undefined when it is not UTF-8. */
+function decodeKey(encoded: string): string | undefined {
   try {
     return decodeURIComponent(encoded.replaceAll('+', ' '));
   } catch {
-    // Not UTF-8: nothing that `keys.ts` made, and left out like every other foreign name.
-    return encoded;
+    // Nothing that `keys.ts` made; left out like every other foreign name.
+    return undefined;
   }
 }
