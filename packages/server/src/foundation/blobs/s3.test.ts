@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLog } from '../log.js';
@@ -131,11 +132,15 @@ describe('the S3 store', () => {
       else if (request.url?.includes('partNumber=2')) refuse(response, 403, 'AccessDenied');
       else response.writeHead(200, { etag: '"x"' }).end();
     };
-    const body = inChunks(pattern(40 * 1024 * 1024), 65_536);
-    await expect(store.put('a', body)).rejects.toThrow('may not do this');
-    expect(body.destroyed).toBe(true);
+    const chunk = pattern(65_536);
+    const endless = new Readable({
+      read() {
+        this.push(chunk);
+      },
+    });
+    await expect(store.put('a', endless)).rejects.toThrow('may not do this');
+    expect(endless.destroyed).toBe(true);
     expect(requests.at(-1)).toBe('DELETE /bucket/a?uploadId=u1&x-id=AbortMultipartUpload');
-    expect(requests.filter((line) => /partNumber=[345]/.test(line)).length).toBeLessThan(2);
   });
 
   it('believes a lost answer to the completion when the blob is there', async () => {
