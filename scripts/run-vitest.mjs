@@ -20,13 +20,16 @@ export async function runVitest({ root, args, overrides = {} }) {
     root,
     ...overrides,
   });
-  const counts = count(vitest);
   await vitest.close();
+  const counts = count(vitest);
+  const nothingRan = counts.passed + counts.skipped === 0 && !options.passWithNoTests;
+  // What fails outside of any test (global setup, coverage thresholds, no file found) counts as one, so that
+  // the line never reads like a success when the exit code is none.
+  if (counts.failed === 0 && (process.exitCode || nothingRan)) counts.failed = 1;
   // Nobody who pipes the output may lose its end.
   await new Promise((resolve) => process.stderr.write('', resolve));
   await new Promise((resolve) => process.stdout.write(`${summary(counts)}\n`, resolve));
-  const nothingRan = counts.passed + counts.skipped === 0 && !options.passWithNoTests;
-  return counts.failed > 0 || nothingRan || process.exitCode ? 1 : 0;
+  return counts.failed > 0 ? 1 : 0;
 }
 
 /** @returns {string} the line that CI and people look for */
