@@ -1,7 +1,10 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { Kysely, PostgresDialect, type Transaction } from 'kysely';
 import pg from 'pg';
 
 import type { Log } from '../log.js';
+import { PooledDialect } from './pooled-dialect.js';
 import type { DB } from './tables.js';
 
 /** The query builder over all tables; used only in `queries.ts` files, the database and the queue. */
@@ -10,7 +13,7 @@ export type Db = Kysely<DB>;
 export type Tx = Transaction<DB>;
 
 export interface DatabaseOptions {
-  /** `postgres://…`; a unix socket as `postgres://user@/name?host=/folder&port=5432`. */
+  /** `postgres://…`; a unix socket as `postgres://user@localhost/name?host=/folder`. */
   readonly url: string;
   /** Most connections this process opens. */
   readonly poolSize: number;
@@ -20,6 +23,13 @@ export interface DatabaseOptions {
   readonly lockTimeoutMs: number;
   /** Shown in pg_stat_activity. */
   readonly applicationName: string;
+  /**
+   * True behind a transaction pooler (`waitForDatabase` finds out). PgBouncer refuses timeouts as parameters of the
+   * connection, and a SET would reach whichever server connection comes by. There each transaction sets them for
+   * itself, without a further round trip; statements outside of transactions are bounded by the pooler's
+   * `query_timeout` or the role's settings only. Default false.
+   */
+  readonly pooled?: boolean;
   readonly log: Log;
 }
 
@@ -28,18 +38,27 @@ export interface Database {
   readonly pool: pg.Pool;
   /** Rejects with the driver's error when the server cannot be reached. */
   check(): Promise<void>;
-  close(): Promise<void>;
+  /** Waits for connections in use for up to `graceMs` (5 s), then cuts them: their queries reject. */
+  close(graceMs?: number): Promise<void>;
 }
 
 const INT8 = 20;
+/** A transaction that does nothing for this long holds locks that others wait for; the server ends it. */
+const idleInTransactionMs = 60_000;
 
 /**
- * Opens a pool. Lost connections are logged and replaced; they never end the process. Columns of type
- * bigint come back as numbers: sizes and counters stay far below 2^53.
+ * Opens a pool; connects only when used. Lost connections are logged and replaced; they never end the process, and
+ * queries under way reject with what `isConnectionError` recognises. Columns of type bigint come back as numbers:
+ * sizes and counters stay far below 2^53.
  */
 export function openDatabase(options: DatabaseOptions): Database {
   const types = new pg.TypeOverrides();
   types.setTypeParser(INT8, Number);
+  const timeouts = {
+    statement_timeout: options.statementTimeoutMs,
+    lock_timeout: options.lockTimeoutMs,
+    idle_in_transaction_session_timeout: idleInTransactionMs,
+  };
   const pool = new pg.Pool({
     connectionString: options.url,
     max: options.poolSize,
@@ -47,24 +66,53 @@ export function openDatabase(options: DatabaseOptions): Database {
     connectionTimeoutMillis: 10_000,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
-    statement_timeout: options.statementTimeoutMs,
-    lock_timeout: options.lockTimeoutMs,
-    idle_in_transaction_session_timeout: 60_000,
     types,
+    ...(options.pooled ? {} : timeouts),
   });
-  pool.on('error', (error) => {
-    options.log.warn({ err: error }, 'an idle database connection was lost');
-  });
-  const db = new Kysely<DB>({ dialect: new PostgresDialect({ pool }) });
+  const clients = watchClients(pool, options.log);
+  const dialect = options.pooled ? new PooledDialect({ pool }, timeouts) : new PostgresDialect({ pool });
   return {
-    db,
+    db: new Kysely<DB>({ dialect }),
     pool,
     async check() {
       await pool.query('select 1');
     },
-    async close() {
+    async close(graceMs = 5_000) {
       // Not db.destroy(): it leaves the pool open when the builder was never used.
-      if (!pool.ending) await pool.end();
+      if (!pool.ending) await endPool(pool, clients, graceMs, options.log);
     },
   };
+}
+
+/** Every connection of the pool, each with a listener: an `error` event that nobody hears ends the process. */
+function watchClients(pool: pg.Pool, log: Log): ReadonlySet<pg.Client> {
+  const clients = new Set<pg.Client>();
+  // The client's own listener has logged it.
+  pool.on('error', () => undefined);
+  pool.on('connect', (client) => {
+    if (client instanceof pg.Client) clients.add(client);
+    client.on('error', (error) => log.warn({ err: error }, 'a database connection was lost'));
+  });
+  pool.on('remove', (client) => {
+    if (client instanceof pg.Client) clients.delete(client);
+  });
+  return clients;
+}
+
+async function endPool(
+  pool: pg.Pool,
+  clients: ReadonlySet<pg.Client>,
+  graceMs: number,
+  log: Log,
+): Promise<void> {
+  const ended = pool.end();
+  const patience = new AbortController();
+  const impatient = sleep(graceMs, true, { signal: patience.signal }).catch(() => false);
+  if (await Promise.race([ended.then(() => false), impatient])) {
+    log.warn({ connections: clients.size }, 'cutting database connections that are still in use');
+    // In the middle of a query this destroys the socket.
+    await Promise.all([...clients].map((client) => client.end()));
+    return;
+  }
+  patience.abort();
 }
