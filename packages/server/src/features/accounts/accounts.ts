@@ -1,0 +1,72 @@
+import type { Clock } from '../../foundation/clock.js';
+import type { Db } from '../../foundation/database/connect.js';
+import type { Routes } from '../../foundation/http/app.js';
+import type { Log } from '../../foundation/log.js';
+import type { Identify } from '../access/caller.js';
+import { createAccessTokens } from './access-tokens.js';
+import { createLoginLimiter, type LoginLimits } from './login-limiter.js';
+import { createPasswords, type HashCost } from './passwords.js';
+import { createPeople } from './people.js';
+import { createRefreshCookie } from './refresh-cookie.js';
+import { accountRoutes } from './routes.js';
+import { createSessions } from './sessions.js';
+
+export interface AccountsOptions {
+  readonly db: Db;
+  readonly log: Log;
+  readonly clock: Clock;
+  /** Signs access tokens; the same in every process of an installation. */
+  readonly jwtSecret: string;
+  /**
+   * `iss` of the access tokens. Not the public URL: two processes of one installation may be reached by
+   * different ones and must take each other's tokens; what separates installations is the secret.
+   */
+  readonly issuer?: string;
+  /** Decides the cookie's form, and whose pages may use it. */
+  readonly publicUrl: string;
+  readonly accessTokenSeconds: number;
+  readonly refreshTokenSeconds: number;
+  readonly registration: 'open' | 'closed';
+  /** Passwords hashed at the same time. */
+  readonly parallelHashes: number;
+  /** OWASP's minimum when absent. */
+  readonly hashCost?: HashCost;
+  /** Ten failures for an e-mail and two hundred in all from one address in 15 minutes, when absent. */
+  readonly loginLimits?: LoginLimits;
+}
+
+export interface Accounts {
+  readonly routes: Routes;
+  readonly identify: Identify;
+}
+
+/** People, their passwords and their sessions. */
+export async function createAccounts(options: AccountsOptions): Promise<Accounts> {
+  const { db, log, clock } = options;
+  const sessions = createSessions({
+    db,
+    log,
+    clock,
+    accessTokens: await createAccessTokens({
+      secret: options.jwtSecret,
+      issuer: options.issuer ?? 'mediablobkit',
+      lifetimeSeconds: options.accessTokenSeconds,
+      clock,
+    }),
+    refreshTokenSeconds: options.refreshTokenSeconds,
+  });
+  const people = createPeople({
+    db,
+    passwords: await createPasswords({
+      parallel: options.parallelHashes,
+      ...(options.hashCost ? { cost: options.hashCost } : {}),
+    }),
+    limiter: createLoginLimiter(clock, options.loginLimits),
+    registration: options.registration,
+  });
+  const cookie = createRefreshCookie({
+    publicUrl: options.publicUrl,
+    lifetimeSeconds: options.refreshTokenSeconds,
+  });
+  return { routes: accountRoutes({ db, people, sessions, cookie }), identify: sessions.identify };
+}
