@@ -295,8 +295,20 @@ suite('the store', () => {
     });
   });
 
+  test('is handed over in one piece', () => {
+    expect(load({ ...s3(), MBK_S3_PUBLIC_ENDPOINT: 'https://blobs.example.com' }).s3).toEqual({
+      bucket: 'media',
+      endpoint: 'http://127.0.0.1:9000',
+      publicEndpoint: 'https://blobs.example.com',
+      region: 'us-east-1',
+      forcePathStyle: true,
+      createBucket: false,
+      credentials: { accessKeyId: 'AKIA123', secretAccessKey: 'wJalr', sessionToken: undefined },
+    });
+  });
+
   test('is the disk when that is asked for', () => {
-    expect(load({ ...s3(), MBK_STORE: 'disk' }).store).toBe('disk');
+    expect(load({ ...s3(), MBK_STORE: 'disk' })).toMatchObject({ store: 'disk', s3: undefined });
   });
 
   test('on AWS takes AWS_REGION and leaves credentials to the SDK', () => {
@@ -304,7 +316,7 @@ suite('the store', () => {
       store: 's3',
       s3Region: 'eu-west-1',
       s3ForcePathStyle: false,
-      s3Endpoint: undefined,
+      s3: { endpoint: undefined, credentials: undefined },
     });
   });
 

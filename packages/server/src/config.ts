@@ -22,11 +22,32 @@ export interface Settings extends Omit<Values, Derived> {
   /** No slash at its end. */
   readonly publicUrl: string;
   readonly store: 'disk' | 's3';
+  /** Everything of the S3 store together; undefined with `store: 'disk'`. */
+  readonly s3: S3Settings | undefined;
   readonly s3ForcePathStyle: boolean;
   readonly jobConcurrency: number;
   readonly imagingProcesses: number;
   /** Where each value came from. */
   readonly sources: Readonly<Record<SettingKey, Source>>;
+}
+
+/** How the bucket is reached; holds a secret that only the whole settings object masks. */
+export interface S3Settings {
+  readonly bucket: string;
+  /** AWS itself when undefined. */
+  readonly endpoint: string | undefined;
+  readonly publicEndpoint: string | undefined;
+  readonly region: string;
+  readonly forcePathStyle: boolean;
+  readonly createBucket: boolean;
+  /** What the AWS SDK finds by itself when undefined. */
+  readonly credentials:
+    | {
+        readonly accessKeyId: string;
+        readonly secretAccessKey: string;
+        readonly sessionToken: string | undefined;
+      }
+    | undefined;
 }
 
 /** Why the process cannot start: every fault of its settings at once, none holding a value. */
@@ -150,18 +171,39 @@ function usesS3(values: Values): boolean {
 
 function derive(values: Values): Omit<Settings, 'sources'> {
   const imagingProcesses = values.imagingProcesses ?? Math.min(256, availableParallelism());
+  const s3 = usesS3(values) ? s3Settings(values) : undefined;
   return {
     ...values,
     publicUrl: values.publicUrl ?? `http://localhost:${values.port}`,
-    store: usesS3(values) ? 's3' : 'disk',
-    s3Region:
-      values.s3Region ?? values.awsRegion ?? (values.s3Endpoint === undefined ? undefined : 'us-east-1'),
-    s3ForcePathStyle: values.s3ForcePathStyle ?? values.s3Endpoint !== undefined,
+    store: s3 ? 's3' : 'disk',
+    s3,
+    s3Region: s3?.region ?? values.s3Region,
+    s3ForcePathStyle: forcesPathStyle(values),
     s3PublicEndpoint: values.s3PublicEndpoint ?? values.s3Endpoint,
     databaseDirectUrl: values.databaseDirectUrl ?? values.databaseUrl,
     jobConcurrency: values.jobConcurrency ?? Math.max(4, imagingProcesses),
     imagingProcesses,
   };
+}
+
+const forcesPathStyle = (values: Values): boolean =>
+  values.s3ForcePathStyle ?? values.s3Endpoint !== undefined;
+
+function s3Settings(values: Values): S3Settings | undefined {
+  const { s3Bucket: bucket, awsAccessKeyId: accessKeyId, awsSecretAccessKey: secretAccessKey } = values;
+  if (bucket === undefined) return undefined;
+  return Object.freeze({
+    bucket,
+    endpoint: values.s3Endpoint,
+    publicEndpoint: values.s3PublicEndpoint ?? values.s3Endpoint,
+    region: values.s3Region ?? values.awsRegion ?? 'us-east-1',
+    forcePathStyle: forcesPathStyle(values),
+    createBucket: values.s3CreateBucket,
+    credentials:
+      accessKeyId !== undefined && secretAccessKey !== undefined
+        ? Object.freeze({ accessKeyId, secretAccessKey, sessionToken: values.awsSessionToken })
+        : undefined,
+  });
 }
 
 function freeze(values: Omit<Settings, 'sources'>, sources: Record<SettingKey, Source>): Settings {
