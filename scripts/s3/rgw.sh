@@ -61,7 +61,7 @@ bluestore block size = $((6 * 1024 * 1024 * 1024))
 bluestore fsck on mount = false
 osd memory target = 939524096
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:$port
+rgw frontends = beast endpoint=127.0.0.1:$port tcp_nodelay=1
 rgw data = $folder/rgw
 rgw thread pool size = 64
 rgw enable usage log = false
@@ -88,7 +88,7 @@ start_gateway() {
 }
 
 port_in_settings() {
-  sed -n 's/^rgw frontends = .*endpoint=127.0.0.1:\([0-9]*\)$/\1/p' "$CEPH_CONF"
+  sed -n 's/^rgw frontends = .*endpoint=127.0.0.1:\([0-9]*\) .*$/\1/p' "$CEPH_CONF"
 }
 
 case "$action" in

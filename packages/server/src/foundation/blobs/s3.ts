@@ -25,7 +25,8 @@ import { openClients, type S3Access } from './s3-clients.js';
 import { deleteBatches } from './s3-delete.js';
 import { isStatus, s3Error } from './s3-errors.js';
 import { listObjects } from './s3-list.js';
-import { abortStaleUploads, createPut } from './s3-put.js';
+import { abortStaleUploads } from './s3-multipart.js';
+import { createPut } from './s3-put.js';
 
 export interface S3StoreOptions extends S3Access {
   /** Where browsers reach the store, when that is not `endpoint`; used for presigned URLs only. */
