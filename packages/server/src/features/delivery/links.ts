@@ -1,6 +1,6 @@
 import { createHash, createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto';
 
-import { type Clock } from '../../foundation/clock.js';
+import type { Clock } from '../../foundation/clock.js';
 import { Problem } from '../../foundation/problems.js';
 import type { Identify } from '../access/caller.js';
 

@@ -10,8 +10,8 @@ export interface Placeholders {
 
 /** Some 2 KiB each; they are asked for in bursts, by the pages that show fresh uploads. */
 const kept = 500;
-/** Shortest hash that the decoder reads: five bytes of header and some of colour. */
-const shortestHash = 8;
+/** A thumbhash without any detail: its header. */
+const shortestHash = 5;
 
 /** Makes placeholders out of thumbhashes; arithmetic only, no image library. */
 export function createPlaceholders(): Placeholders {

@@ -5,7 +5,7 @@ import { findProject } from '../projects/queries.js';
 import type { ProjectSettings } from '../projects/settings.js';
 import { isDecodable } from '../variants/recipes.js';
 import { variantsOf, type VariantRow } from '../variants/queries.js';
-import type { FileRow, PresentFiles } from '../files/present.js';
+import type { FileRow } from '../files/queries.js';
 import type { Links } from './links.js';
 import { versionOf } from './source.js';
 import { createUrls, type Urls } from './urls.js';
@@ -66,8 +66,11 @@ export interface PresenterOptions {
   readonly publicUrl: string;
 }
 
+/** Makes the views of some files of one project, in their order. */
+export type Presenter = (projectId: string, files: readonly FileRow[]) => Promise<readonly FileView[]>;
+
 /** Makes the view of files, two queries for a page of any length. The key in the store is no part of it. */
-export function createPresenter({ db, links, publicUrl }: PresenterOptions): PresentFiles {
+export function createPresenter({ db, links, publicUrl }: PresenterOptions): Presenter {
   const urls = createUrls(publicUrl, links);
   return async (projectId, files) => {
     const [project, rows] = await Promise.all([

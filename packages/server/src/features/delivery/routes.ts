@@ -27,10 +27,10 @@ const ContentQuery = Type.Object(
       }),
     ),
     fallback: Type.Optional(
-      Type.Union(
-        fallbacks.map((fallback) => Type.Literal(fallback)),
-        { description: 'What to send while the variant is not ready; the project’s setting when absent.' },
-      ),
+      Type.Enum([...fallbacks], {
+        type: 'string',
+        description: 'What to send while the variant is not ready; the project’s setting when absent.',
+      }),
     ),
     v: Type.Optional(
       Type.String({ maxLength: 32, description: 'Version of the bytes; makes the answer immutable.' }),

@@ -123,8 +123,9 @@ export async function completeClaim(
     if (row.s3_key !== null) await bury(tx, [{ key: row.s3_key, projectId, reason: 'variant replaced' }]);
     bytes += result.size - (row.s3_key === null ? 0 : (row.size ?? 0));
   }
-  await countVariantBytes(tx, projectId, bytes);
   if (file) await settle(tx, file, await lockVariants(tx, projectId, fileId), facts);
+  // Last: the row is the busiest of a project.
+  await countVariantBytes(tx, projectId, bytes);
 }
 
 /** Gives the claimed variants up for good: the picture itself is at fault, so no attempt can do better. */

@@ -6,8 +6,8 @@ import { defineJob } from '../../foundation/queue/define.js';
 export const RecipeSchema = Type.Object({
   width: Type.Optional(Type.Integer({ minimum: 1 })),
   height: Type.Optional(Type.Integer({ minimum: 1 })),
-  fit: Type.Union(fits.map((fit) => Type.Literal(fit))),
-  format: Type.Union(outputFormats.map((format) => Type.Literal(format))),
+  fit: Type.Enum([...fits]),
+  format: Type.Enum([...outputFormats]),
   quality: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
 });
 

@@ -2,6 +2,7 @@ import { sql, type Selectable } from 'kysely';
 
 import type { Db, Tx } from '../../foundation/database/connect.js';
 import type { Files, Variants } from '../../foundation/database/tables.js';
+import type { ExifFacts } from '../../foundation/imaging/imaging.js';
 import type { Recipe } from '../../foundation/imaging/recipe.js';
 import type { Failure } from './failures.js';
 
@@ -271,7 +272,7 @@ export interface FileFacts {
   readonly hasAlpha: boolean;
   readonly thumbhash: Buffer;
   readonly dominantColor: string;
-  readonly exif: Readonly<Record<string, string | number>> | null;
+  readonly exif: ExifFacts | null;
 }
 
 /** Sets a file's state after processing, and what was learnt of it. */

@@ -1,6 +1,6 @@
 import type { Db } from '../../foundation/database/connect.js';
 import { handle, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
-import { enqueue } from '../../foundation/queue/enqueue.js';
+import { enqueueMany } from '../../foundation/queue/enqueue.js';
 import { abandonedSeconds } from './claim.js';
 import { renderVariants, reviveVariants } from './job.js';
 import { configOf } from './plan.js';
@@ -21,21 +21,20 @@ export const reviveTimetable: TimetableEntry = {
  * with its last act. What only waits in a long queue is planned twice, which costs the second job one query.
  */
 export function createReviveHandler({ db }: { readonly db: Db }): JobHandler {
-  return handle(reviveVariants, async ({ log, signal }) => {
+  return handle(reviveVariants, async ({ log }) => {
     const stuck = await findStuck(db, abandonedSeconds, batch);
-    for (const { fileId, projectId, variants } of stuck) {
-      signal.throwIfAborted();
-      await db
-        .transaction()
-        .execute((tx) =>
-          enqueue(
-            tx,
-            renderVariants,
-            { fileId, variantsConfig: configOf(variants) },
-            { projectId, lane: 'background', dedupeKey: `${fileId}:revive` },
-          ),
-        );
-    }
+    await db.transaction().execute((tx) =>
+      enqueueMany(
+        tx,
+        renderVariants,
+        stuck.map(({ fileId, projectId, variants }) => ({
+          payload: { fileId, variantsConfig: configOf(variants) },
+          projectId,
+          lane: 'background',
+          dedupeKey: `${fileId}:revive`,
+        })),
+      ),
+    );
     if (stuck.length > 0) log.warn({ files: stuck.length }, 'planned variants anew whose jobs were gone');
   });
 }
