@@ -1,0 +1,54 @@
+/**
+ * Entry of a child process: does one task at a time, and dies with its parent. Nothing else of the server is loaded
+ * here, and nothing that this process holds is worth stealing.
+ */
+import sharp from 'sharp';
+
+import { ImagingError } from './imaging.js';
+import type { ChildMessage, Task, TaskFailure } from './messages.js';
+import { perform } from './perform.js';
+
+restrictSharp();
+process.on('message', (task: Task) => void answer(task)); // answer() reports every failure itself
+process.on('disconnect', () => {
+  // The parent is gone, perhaps by kill −9. process.exit would wait for a decode that is under way.
+  process.kill(process.pid, 'SIGKILL');
+});
+say({ kind: 'ready' });
+
+/** One thread, no cache (it would give a reused path's old pixels), and only the five loaders that we mean. */
+function restrictSharp(): void {
+  sharp.concurrency(1);
+  sharp.cache(false);
+  sharp.block({ operation: ['VipsForeignLoad'] });
+  sharp.unblock({
+    operation: [
+      'VipsForeignLoadJpeg',
+      'VipsForeignLoadPng',
+      'VipsForeignLoadWebp',
+      'VipsForeignLoadHeif',
+      'VipsForeignLoadNsgif',
+    ],
+  });
+}
+
+async function answer(task: Task): Promise<void> {
+  try {
+    say({ kind: 'done', result: await perform(task) });
+  } catch (error) {
+    say({ kind: 'failed', failure: failureOf(error) });
+  }
+}
+
+function failureOf(error: unknown): TaskFailure {
+  if (error instanceof ImagingError) {
+    return { code: error.code, message: error.message, limit: error.limit, actual: error.actual };
+  }
+  // Not the picture's fault: a full disk, a missing folder, an encoder that refuses.
+  const message = error instanceof Error ? error.message : String(error);
+  return { code: 'decoder-crashed', message, limit: undefined, actual: undefined };
+}
+
+function say(message: ChildMessage): void {
+  process.send?.(message);
+}
