@@ -2,6 +2,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import Type from 'typebox';
 
 import { Problem, problems, type FieldError, type ProblemCode } from '../problems.js';
+import { lingeringAnswer } from './linger.js';
 
 /** Media type of every answer that is not a success (RFC 9457 §6.1). */
 export const problemMediaType = 'application/problem+json; charset=utf-8';
@@ -139,16 +140,15 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, proble
   if (problem.status >= 500) {
     request.log.error({ err: problem.members.cause ?? problem, code: problem.code }, 'request failed');
   }
+  reply.code(problem.status).headers(problemHeaders(problem));
+  const body = Buffer.from(JSON.stringify(problemDocument(problem, request.id)));
   // The body may be half-read (an upload refused early): the connection cannot be used again, and the
   // client must learn that rather than send the rest into the void.
   if (!request.raw.complete && request.raw.headers['content-length'] !== '0' && hasBody(request)) {
-    reply.header('connection', 'close');
+    reply.headers({ connection: 'close', 'content-length': body.length });
+    return reply.send(lingeringAnswer(request.raw, body));
   }
-  return reply
-    .code(problem.status)
-    .headers(problemHeaders(problem))
-    .serializer((body: unknown) => JSON.stringify(body))
-    .send(problemDocument(problem, request.id));
+  return reply.send(body);
 }
 
 function hasBody(request: FastifyRequest): boolean {

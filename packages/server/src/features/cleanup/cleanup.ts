@@ -1,0 +1,76 @@
+import Type from 'typebox';
+
+import type { BlobStore } from '../../foundation/blobs/blob-store.js';
+import type { Db } from '../../foundation/database/connect.js';
+import { defineJob, handle, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
+import type { Log } from '../../foundation/log.js';
+import { purgeBlobs } from '../files/purge-job.js';
+import { purgeDueKeys } from './purge.js';
+import { expireUploads } from './queries.js';
+
+/** Gives up the uploads of processes that died. */
+export const expireUploadsJob = defineJob({
+  name: 'expire-uploads',
+  payload: Type.Object({}),
+  lane: 'background',
+  attempts: 1,
+  timeoutSeconds: 300,
+});
+
+export interface CleanupOptions {
+  readonly db: Db;
+  readonly blobs: BlobStore;
+  readonly log: Log;
+  /** Silence after which an unfinished upload's process is taken for dead. */
+  readonly uploadStaleSeconds: number;
+  /** Most uploads or blobs that one run of a job takes; the next minute brings the next run. */
+  readonly cap?: number;
+}
+
+export interface Cleanup {
+  readonly handlers: readonly JobHandler[];
+  readonly timetable: readonly TimetableEntry[];
+}
+
+const standardCap = 10_000;
+/** Rows of one transaction, and keys of one call to the store. */
+const batch = 500;
+/**
+ * Seconds after which the key of an expired upload is deleted once more. A process that was paused learns at its
+ * next heartbeat (30 s) that its upload is lost, and a store call takes minutes at most.
+ */
+const lateWriteSeconds = 15 * 60;
+const everyMinute = '* * * * *';
+
+/** What time makes worthless, and who takes it away. */
+export function createCleanup(options: CleanupOptions): Cleanup {
+  const { db, blobs, uploadStaleSeconds, cap = standardCap } = options;
+
+  const expire = handle(expireUploadsJob, async ({ signal, log }) => {
+    let expired = 0;
+    while (expired < cap && !signal.aborted) {
+      const limit = Math.min(batch, cap - expired);
+      const count = await expireUploads(db, {
+        staleSeconds: uploadStaleSeconds,
+        againAfter: lateWriteSeconds,
+        limit,
+      });
+      expired += count;
+      if (count < limit) break;
+    }
+    if (expired > 0) log.info({ expired }, 'unfinished uploads expired');
+  });
+
+  const purge = handle(purgeBlobs, async ({ signal, log }) => {
+    const { deleted, failed, more } = await purgeDueKeys({ db, blobs, log, signal, batch, cap });
+    if (deleted + failed > 0) log.info({ deleted, failed, more }, 'blobs deleted');
+  });
+
+  return {
+    handlers: [expire, purge],
+    timetable: [
+      { name: 'expire-uploads', cron: everyMinute, kind: expireUploadsJob, payload: {} },
+      { name: 'purge-blobs', cron: everyMinute, kind: purgeBlobs, payload: {} },
+    ],
+  };
+}

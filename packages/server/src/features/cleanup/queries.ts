@@ -1,0 +1,131 @@
+import { sql } from 'kysely';
+
+import type { Db } from '../../foundation/database/connect.js';
+import { abandonFiles, unfinishedStates } from '../files/intake-queries.js';
+import { inTransaction } from '../projects/queries.js';
+
+/**
+ * Gives up uploads whose process has been silent for `staleSeconds` by the database's clock, up to `limit` of them.
+ * @param againAfter seconds within which a process that is only paused may still be writing.
+ * @returns how many.
+ */
+export async function expireUploads(
+  db: Db,
+  options: { readonly staleSeconds: number; readonly againAfter: number; readonly limit: number },
+): Promise<number> {
+  return inTransaction(db, async (tx) => {
+    const stale = await tx
+      .selectFrom('files')
+      .select(['id', 'project_id'])
+      .where('status', 'in', unfinishedStates)
+      .where('heartbeat_at', '<', sql<Date>`now() - make_interval(secs => ${options.staleSeconds}::float8)`)
+      .orderBy('heartbeat_at')
+      .limit(options.limit)
+      // A row that is locked is alive: its upload ends, or renews itself, this very moment.
+      .forUpdate()
+      .skipLocked()
+      .execute();
+    let expired = 0;
+    // The counters in one order for everybody who books several.
+    for (const projectId of [...new Set(stale.map((file) => file.project_id))].sort()) {
+      const ids = stale.filter((file) => file.project_id === projectId).map((file) => file.id);
+      const gone = await abandonFiles(tx, projectId, ids, 'upload expired', options.againAfter);
+      expired += gone.length;
+    }
+    return expired;
+  });
+}
+
+/** A key that this process is to delete now. */
+export interface DueKey {
+  readonly key: string;
+  readonly attempts: number;
+}
+
+/**
+ * Takes up to `limit` buried keys that are due. Nobody else gets them for `leaseSeconds`; a process that dies with
+ * them leaves them due after that.
+ */
+export async function claimDueKeys(db: Db, limit: number, leaseSeconds: number): Promise<readonly DueKey[]> {
+  return db
+    .updateTable('tombstones')
+    .set({
+      attempts: sql<number>`attempts + 1`,
+      not_before: sql<Date>`now() + make_interval(secs => ${leaseSeconds}::float8)`,
+    })
+    .where('key', 'in', (eb) =>
+      eb
+        .selectFrom('tombstones')
+        .select('key')
+        .where('not_before', '<=', sql<Date>`now()`)
+        .orderBy('not_before')
+        .limit(limit)
+        .forUpdate()
+        .skipLocked(),
+    )
+    .returning(['key', 'attempts'])
+    .execute();
+}
+
+/** Those of the keys that a living row names: originals (trash included), variants, attempts under way. */
+export async function livingKeys(db: Db, keys: readonly string[]): Promise<ReadonlySet<string>> {
+  if (keys.length === 0) return new Set();
+  const rows = await db
+    .selectFrom('files')
+    .select('s3_key as key')
+    .where('s3_key', 'in', keys)
+    .where('status', '<>', 'aborted')
+    .unionAll(
+      db
+        .selectFrom('variants')
+        .select(sql<string>`s3_key`.as('key'))
+        .where('s3_key', 'in', keys),
+    )
+    .unionAll(
+      db
+        .selectFrom('variants')
+        .select(sql<string>`pending_key`.as('key'))
+        .where('pending_key', 'in', keys),
+    )
+    .execute();
+  return new Set(rows.map((row) => row.key));
+}
+
+/**
+ * The blobs of these keys are gone. Keys that somebody may still have been writing wait for their second time; the
+ * others are done with.
+ */
+export async function settleKeys(db: Db, keys: readonly string[]): Promise<void> {
+  if (keys.length === 0) return;
+  await inTransaction(db, async (tx) => {
+    await tx.deleteFrom('tombstones').where('key', 'in', keys).where('again_after', 'is', null).execute();
+    await tx
+      .updateTable('tombstones')
+      .set((eb) => ({
+        not_before: eb.ref('again_after').$notNull(),
+        again_after: null,
+        attempts: 0,
+        last_error: null,
+      }))
+      .where('key', 'in', keys)
+      .execute();
+  });
+}
+
+/** Takes keys out of the queue without having deleted anything. */
+export async function dropKeys(db: Db, keys: readonly string[]): Promise<void> {
+  if (keys.length === 0) return;
+  await db.deleteFrom('tombstones').where('key', 'in', keys).execute();
+}
+
+/** The blob of this key could not be deleted; it is tried again for ever, more and more rarely. */
+export async function putOffKey(db: Db, key: string, reason: string, waitSeconds: number): Promise<void> {
+  await db
+    .updateTable('tombstones')
+    .set({
+      not_before: sql<Date>`now() + make_interval(secs => ${waitSeconds}::float8)`,
+      last_error: reason.slice(0, 1000),
+    })
+    .where('key', '=', key)
+    .execute();
+}

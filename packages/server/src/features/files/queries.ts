@@ -1,0 +1,159 @@
+import { sql, type Selectable } from 'kysely';
+
+import type { Db, Tx } from '../../foundation/database/connect.js';
+import type { Files } from '../../foundation/database/tables.js';
+import type { Page } from '../../foundation/http/pages.js';
+import { enqueue } from '../../foundation/queue/enqueue.js';
+import { purgeBlobs } from './purge-job.js';
+
+/** A row of the ledger. */
+export type FileRow = Selectable<Files>;
+
+/** States of files that exist for others: their bytes are acknowledged. */
+export const visibleStates = ['processing', 'ready', 'failed'] as const;
+export type VisibleState = (typeof visibleStates)[number];
+
+/** A file that is acknowledged and not in the trash. */
+export async function findFile(db: Db | Tx, projectId: string, fileId: string): Promise<FileRow | undefined> {
+  return db
+    .selectFrom('files')
+    .selectAll()
+    .where('id', '=', fileId)
+    .where('project_id', '=', projectId)
+    .where('deleted_at', 'is', null)
+    .where('status', 'in', visibleStates)
+    .executeTakeFirst();
+}
+
+export interface FileFilters {
+  readonly status?: VisibleState | undefined;
+  /** A media type, or all of a kind: `image/*`. */
+  readonly type?: string | undefined;
+  /** Part of the name; case does not matter. */
+  readonly name?: string | undefined;
+}
+
+/** Up to `limit + 1` files of the project, newest first. */
+export async function listFiles(
+  db: Db,
+  projectId: string,
+  page: Page,
+  filters: FileFilters,
+): Promise<readonly FileRow[]> {
+  let query = db
+    .selectFrom('files')
+    .selectAll()
+    .where('project_id', '=', projectId)
+    .where('deleted_at', 'is', null);
+  query =
+    filters.status === undefined
+      ? query.where('status', 'in', visibleStates)
+      : query.where('status', '=', filters.status);
+  if (filters.type?.endsWith('/*')) {
+    query = query.where('mime_type', 'like', `${escapePattern(filters.type.slice(0, -1))}%`);
+  } else if (filters.type !== undefined) {
+    query = query.where('mime_type', '=', filters.type);
+  }
+  if (filters.name !== undefined)
+    query = query.where('filename', 'ilike', `%${escapePattern(filters.name)}%`);
+  if (page.after !== undefined) query = query.where('id', '<', page.after);
+  return query
+    .orderBy('id', 'desc')
+    .limit(page.limit + 1)
+    .execute();
+}
+
+/** Makes text stand for itself in LIKE. */
+function escapePattern(text: string): string {
+  return text.replace(/[\\%_]/g, '\\$&');
+}
+
+export interface FileChange {
+  readonly filename?: string;
+  readonly metadata?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Changes what people may change of a file.
+ * @param version refuses the change unless the row still has it; undefined takes any.
+ * @returns the changed row, or undefined when there is none (any more).
+ */
+export async function changeFile(
+  db: Db,
+  projectId: string,
+  fileId: string,
+  change: FileChange,
+  version: number | undefined,
+): Promise<FileRow | undefined> {
+  let query = db
+    .updateTable('files')
+    .set({
+      ...(change.filename === undefined ? {} : { filename: change.filename }),
+      ...(change.metadata === undefined ? {} : { metadata: JSON.stringify(change.metadata) }),
+      version: sql<number>`version + 1`,
+      updated_at: sql<Date>`now()`,
+    })
+    .where('id', '=', fileId)
+    .where('project_id', '=', projectId)
+    .where('deleted_at', 'is', null)
+    .where('status', 'in', visibleStates);
+  if (version !== undefined) query = query.where('version', '=', version);
+  return query.returningAll().executeTakeFirst();
+}
+
+/**
+ * Puts a file into the trash: hidden at once, counted until it is purged. Its versioned links go stale.
+ * @returns false when there is no such file (any more).
+ */
+export async function trashFile(db: Db, projectId: string, fileId: string): Promise<boolean> {
+  const result = await db
+    .updateTable('files')
+    .set({
+      deleted_at: sql<Date>`now()`,
+      generation: sql<number>`generation + 1`,
+      version: sql<number>`version + 1`,
+      updated_at: sql<Date>`now()`,
+    })
+    .where('id', '=', fileId)
+    .where('project_id', '=', projectId)
+    .where('deleted_at', 'is', null)
+    .where('status', 'in', visibleStates)
+    .executeTakeFirst();
+  return result.numUpdatedRows > 0n;
+}
+
+/** A key whose blob has become worthless. */
+export interface Burial {
+  readonly key: string;
+  readonly projectId: string;
+  /** For people who look into the queue: `upload failed`. */
+  readonly reason: string;
+  /** Seconds within which somebody may still be writing the key: its blob is deleted now and once more after them. */
+  readonly againAfter?: number;
+}
+
+/**
+ * Queues keys for deletion, in the transaction that makes them worthless, and the job that deletes them. A key
+ * that is buried already keeps its place, and the later of the two second times.
+ */
+export async function bury(tx: Tx, burials: readonly Burial[]): Promise<void> {
+  if (burials.length === 0) return;
+  await tx
+    .insertInto('tombstones')
+    .values(
+      burials.map(({ key, projectId, reason, againAfter }) => ({
+        key,
+        project_id: projectId,
+        reason,
+        again_after:
+          againAfter === undefined ? null : sql<Date>`now() + make_interval(secs => ${againAfter}::float8)`,
+      })),
+    )
+    .onConflict((conflict) =>
+      conflict.column('key').doUpdateSet((eb) => ({
+        again_after: sql<Date>`greatest(tombstones.again_after, ${eb.ref('excluded.again_after')})`,
+      })),
+    )
+    .execute();
+  await enqueue(tx, purgeBlobs, {}, { dedupeKey: purgeBlobs.name });
+}

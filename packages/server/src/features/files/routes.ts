@@ -1,0 +1,203 @@
+import Type, { type TSchema } from 'typebox';
+
+import type { Db } from '../../foundation/database/connect.js';
+import type { Routes } from '../../foundation/http/app.js';
+import { judgeConditions } from '../../foundation/http/conditions.js';
+import { cutPage, nextLink, pageOf, PageQuery, readPage } from '../../foundation/http/pages.js';
+import { Problem } from '../../foundation/problems.js';
+import { checkMetadata } from './metadata.js';
+import { cleanFilename } from './names.js';
+import type { PresentFiles } from './present.js';
+import {
+  changeFile,
+  findFile,
+  listFiles,
+  trashFile,
+  visibleStates,
+  type FileChange,
+  type FileRow,
+} from './queries.js';
+
+export interface FileRoutesOptions {
+  readonly db: Db;
+  readonly present: PresentFiles;
+  /** The schema of what `present` makes of a file. */
+  readonly fileViewSchema: TSchema;
+}
+
+const Params = Type.Object({ id: Type.String() });
+
+const ListQuery = Type.Object(
+  {
+    ...PageQuery,
+    status: Type.Optional(Type.Union(visibleStates.map((state) => Type.Literal(state)))),
+    type: Type.Optional(
+      Type.String({
+        maxLength: 255,
+        pattern: '^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/(?:\\*|[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*)$',
+        description: 'A media type, or all of a kind: `image/*`.',
+      }),
+    ),
+    name: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 255, description: 'Part of the name, in any case.' }),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+const ChangeBody = Type.Object(
+  {
+    filename: Type.Optional(Type.String({ minLength: 1, maxLength: 10_000 })),
+    metadata: Type.Optional(
+      Type.Record(Type.String(), Type.Unknown(), {
+        description: 'Anything of your own, up to 16 KiB of JSON; replaces what was there.',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+/** The ledger as the API shows it. */
+export function fileRoutes(options: FileRoutesOptions): Routes {
+  const { db, present, fileViewSchema } = options;
+  const tags = ['files'];
+
+  const show = async (file: FileRow): Promise<Record<string, unknown>> => {
+    const [view] = await present(file.project_id, [file]);
+    if (view === undefined) throw new TypeError('the presenter left a file out');
+    return view;
+  };
+
+  return (app) => {
+    app.get(
+      '/projects/:id/files',
+      {
+        config: { permission: 'files:read' },
+        schema: {
+          operationId: 'listFiles',
+          summary: 'List the files of a project, newest first',
+          tags,
+          params: Params,
+          querystring: ListQuery,
+          response: { 200: pageOf(fileViewSchema) },
+        },
+      },
+      async (request, reply) => {
+        const { projectId } = request.access;
+        const { status, type, name } = request.query;
+        const page = readPage(request.query);
+        const found = await listFiles(db, projectId, page, {
+          status,
+          type: type?.toLowerCase(),
+          name: name && searchable(name),
+        });
+        const { rows, nextCursor } = cutPage(found, page.limit);
+        reply.headers(nextLink(request.url, nextCursor));
+        return { data: [...(await present(projectId, rows))], nextCursor };
+      },
+    );
+
+    app.get(
+      '/files/:id',
+      {
+        config: { permission: 'files:read' },
+        schema: {
+          operationId: 'getFile',
+          summary: 'Read a file’s metadata and the addresses of its original and variants',
+          tags,
+          params: Params,
+          response: { 200: fileViewSchema },
+        },
+      },
+      async (request, reply) => {
+        const { projectId, fileId } = request.access;
+        const file = await findFile(db, projectId, fileId);
+        // Deleted since the guard looked.
+        if (!file) throw new Problem('not-found');
+        reply.header('etag', fileTag(file));
+        return show(file);
+      },
+    );
+
+    app.patch(
+      '/files/:id',
+      {
+        config: { permission: 'files:write' },
+        schema: {
+          operationId: 'changeFile',
+          summary: 'Change a file’s name or metadata',
+          tags,
+          params: Params,
+          body: ChangeBody,
+          response: { 200: fileViewSchema },
+        },
+      },
+      async (request, reply) => {
+        const { projectId, fileId } = request.access;
+        const { filename, metadata } = request.body;
+        if (metadata !== undefined) checkMetadata(metadata);
+        const change: FileChange = {
+          ...(filename === undefined ? {} : { filename: cleanFilename(filename) }),
+          ...(metadata === undefined ? {} : { metadata }),
+        };
+        const file = await changeIf(db, { projectId, fileId }, change, request.headers['if-match']);
+        reply.header('etag', fileTag(file));
+        return show(file);
+      },
+    );
+
+    app.delete(
+      '/files/:id',
+      {
+        config: { permission: 'files:delete' },
+        schema: {
+          operationId: 'deleteFile',
+          summary: 'Delete a file; it is hidden on every path at once',
+          tags,
+          params: Params,
+          response: { 204: Type.Null() },
+        },
+      },
+      async (request, reply) => {
+        const { projectId, fileId } = request.access;
+        if (!(await trashFile(db, projectId, fileId))) throw new Problem('not-found');
+        return reply.code(204).send(null);
+      },
+    );
+  };
+}
+
+/** The ETag of a file's metadata: the version of its row. Its bytes have another, made of their hash. */
+export function fileTag(file: Pick<FileRow, 'version'>): string {
+  return `"${file.version}"`;
+}
+
+/** PostgreSQL refuses NUL and lone surrogates in a text; no name holds either. */
+function searchable(name: string): string {
+  return name.replace(/[\0\p{Cs}]/gu, '\ufffd');
+}
+
+async function changeIf(
+  db: Db,
+  { projectId, fileId }: { readonly projectId: string; readonly fileId: string },
+  change: FileChange,
+  ifMatch: string | undefined,
+): Promise<FileRow> {
+  let version: number | undefined;
+  if (ifMatch !== undefined) {
+    const current = await findFile(db, projectId, fileId);
+    if (!current) throw new Problem('not-found');
+    const validators = { etag: fileTag(current), lastModified: current.updated_at };
+    if (judgeConditions({ 'if-match': ifMatch }, validators) !== 'send') throw changed(current.version);
+    version = current.version;
+  }
+  const file = await changeFile(db, projectId, fileId, change, version);
+  if (file) return file;
+  // Somebody was faster: they deleted it, or (only with a version to compare) changed it.
+  const current = await findFile(db, projectId, fileId);
+  throw current ? changed(current.version) : new Problem('not-found');
+}
+
+function changed(version: number): Problem {
+  return new Problem('precondition-failed', { detail: `The file is at version "${version}" now.` });
+}

@@ -1,0 +1,284 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import type { Caller } from '../src/features/access/caller.js';
+import { guardRoutes } from '../src/features/access/guard.js';
+import { createCleanup } from '../src/features/cleanup/cleanup.js';
+import type { PresentFiles } from '../src/features/files/present.js';
+import { fileRoutes } from '../src/features/files/routes.js';
+import { inTransaction, insertProject } from '../src/features/projects/queries.js';
+import { checkSettings } from '../src/features/projects/settings.js';
+import type { UploadLimits } from '../src/features/uploads/intake.js';
+import { createUploads, type UploadsOptions } from '../src/features/uploads/uploads.js';
+import { planVariants } from '../src/features/variants/plan.js';
+import type { BlobStore } from '../src/foundation/blobs/blob-store.js';
+import { openDiskStore } from '../src/foundation/blobs/disk.js';
+import type { Db } from '../src/foundation/database/connect.js';
+import { createApp, type App } from '../src/foundation/http/app.js';
+import { newId } from '../src/foundation/ids.js';
+import { ImagingError } from '../src/foundation/imaging/imaging.js';
+import { createLog } from '../src/foundation/log.js';
+import type { JobContext } from '../src/foundation/queue/define.js';
+import Type from 'typebox';
+import { createTestDatabase, type TestDatabase } from './database.js';
+
+export interface UploadKitOptions {
+  readonly limits?: Partial<UploadLimits>;
+  readonly imaging?: UploadsOptions['imaging'];
+  readonly defaultQuotaBytes?: number | null;
+  readonly heartbeatMs?: number;
+  readonly poolSize?: number;
+  readonly uploadStaleSeconds?: number;
+  readonly planVariants?: UploadsOptions['planVariants'];
+  /** Puts faults in front of the store. */
+  readonly store?: (real: BlobStore) => BlobStore;
+}
+
+/** What a failed upload may leave behind, and what it must not. */
+export interface Leftovers {
+  readonly rows: number;
+  readonly blobs: readonly string[];
+  readonly temporaries: readonly string[];
+  readonly reservedBytes: number;
+  readonly reservedFiles: number;
+  readonly tombstones: number;
+}
+
+export const nothing: Leftovers = {
+  rows: 0,
+  blobs: [],
+  temporaries: [],
+  reservedBytes: 0,
+  reservedFiles: 0,
+  tombstones: 0,
+};
+
+/** The rooms of uploads, files and cleanup behind a real socket, on a database and a folder of their own. */
+export interface UploadKit {
+  readonly app: App;
+  readonly db: Db;
+  readonly testDatabase: TestDatabase;
+  readonly blobs: BlobStore;
+  readonly port: number;
+  readonly url: string;
+  readonly uploads: ReturnType<typeof createUploads>;
+  readonly userId: string;
+  project(settings?: Record<string, unknown>): Promise<string>;
+  usage(
+    projectId: string,
+  ): Promise<{ bytes: number; files: number; reserved: number; reservedFiles: number }>;
+  /** Runs a cleanup job once. */
+  cleanup(kind: 'expire-uploads' | 'purge-blobs'): Promise<void>;
+  /** What is left of a project's uploads after the purge; second deletions count as done. */
+  leftovers(projectId: string): Promise<Leftovers>;
+  close(): Promise<void>;
+}
+
+const presentPlainly: PresentFiles = async (_projectId, files) =>
+  files.map((file) => ({
+    id: file.id,
+    filename: file.filename,
+    mimeType: file.mime_type,
+    size: file.size,
+    sha256: file.sha256?.toString('hex'),
+    status: file.status,
+    width: file.width,
+    height: file.height,
+    metadata: file.metadata,
+    version: file.version,
+  }));
+
+const PlainView = Type.Object({
+  id: Type.String(),
+  filename: Type.String(),
+  mimeType: Type.String(),
+  size: Type.Integer(),
+  sha256: Type.String(),
+  status: Type.String(),
+  width: Type.Union([Type.Integer(), Type.Null()]),
+  height: Type.Union([Type.Integer(), Type.Null()]),
+  metadata: Type.Unknown(),
+  version: Type.Integer(),
+});
+
+/** For tests that send no pictures. */
+const noImaging: UploadsOptions['imaging'] = {
+  probe: () => Promise.reject(new ImagingError('unsupported-codec', 'there is no decoder in this test')),
+};
+
+export async function createUploadKit(options: UploadKitOptions = {}): Promise<UploadKit> {
+  const testDatabase = await createTestDatabase({ poolSize: options.poolSize ?? 10 });
+  const { db } = testDatabase.database;
+  const folder = await mkdtemp(join(tmpdir(), 'mbk-uploads-'));
+  const log = await createLog({ level: 'silent', pretty: false });
+  const disk = await openDiskStore({ folder });
+  const blobs = options.store?.(disk) ?? disk;
+  const userId = await insertPerson(db);
+  const uploads = createUploads({
+    db,
+    blobs,
+    imaging: options.imaging ?? noImaging,
+    planVariants: options.planVariants ?? planVariants,
+    present: presentPlainly,
+    fileViewSchema: PlainView,
+    publicUrl: 'http://media.test',
+    limits: {
+      maxBytes: 64 * 1024 * 1024,
+      maxFiles: 100,
+      idleTimeoutMs: 10_000,
+      minBytesPerSecond: 0,
+      ...options.limits,
+    },
+    defaultQuotaBytes: options.defaultQuotaBytes ?? null,
+    log,
+    ...(options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs }),
+  });
+  const app = createApp({ log, trustedProxies: [] });
+  guardRoutes(app, {
+    db,
+    identify: [
+      async (request): Promise<Caller | undefined> =>
+        request.headers['x-nobody'] === undefined
+          ? { kind: 'user', userId, sessionId: newId(), role: 'user' }
+          : undefined,
+    ],
+  });
+  fileRoutes({ db, present: presentPlainly, fileViewSchema: PlainView })(app);
+  uploads.routes(app);
+  const url = await app.listen({ port: 0, host: '127.0.0.1' });
+  const port = Number(new URL(url).port);
+  const cleanup = createCleanup({
+    db,
+    blobs: disk,
+    log,
+    uploadStaleSeconds: options.uploadStaleSeconds ?? 300,
+  });
+
+  const runCleanup = async (kind: string): Promise<void> => {
+    const handler = cleanup.handlers.find((one) => one.kind.name === kind);
+    if (!handler) throw new Error(`no handler for ${kind}`);
+    const context: JobContext = {
+      id: newId(),
+      payload: {},
+      projectId: null,
+      attempt: 1,
+      lastAttempt: false,
+      signal: new AbortController().signal,
+      log,
+      finish: (work) => inTransaction(db, work),
+    };
+    await handler.run(context);
+  };
+
+  return {
+    app,
+    db,
+    testDatabase,
+    blobs: disk,
+    port,
+    url,
+    uploads,
+    userId,
+    async project(settings = {}) {
+      const id = newId();
+      await inTransaction(db, (tx) =>
+        insertProject(tx, { id, ownerId: userId, name: 'a project', settings: checkSettings(settings) }),
+      );
+      return id;
+    },
+    async usage(projectId) {
+      const row = await db
+        .selectFrom('project_usage')
+        .selectAll()
+        .where('project_id', '=', projectId)
+        .executeTakeFirstOrThrow();
+      return {
+        bytes: row.original_bytes,
+        files: row.file_count,
+        reserved: row.reserved_bytes,
+        reservedFiles: row.reserved_files,
+      };
+    },
+    cleanup: runCleanup,
+    async leftovers(projectId) {
+      // Twice: keys that somebody may still have been writing are deleted a second time.
+      for (let round = 0; round < 2; round++) {
+        await db
+          .updateTable('tombstones')
+          .set({ not_before: new Date(0) })
+          .execute();
+        await runCleanup('purge-blobs');
+      }
+      const rows = await db.selectFrom('files').select('id').where('project_id', '=', projectId).execute();
+      const usage = await this.usage(projectId);
+      const found: string[] = [];
+      for await (const blob of disk.list({ prefix: `${projectId}/` })) found.push(blob.key);
+      const tombstones = await db
+        .selectFrom('tombstones')
+        .select('key')
+        .where('project_id', '=', projectId)
+        .execute();
+      return {
+        rows: rows.length,
+        blobs: found,
+        temporaries: await temporaryFiles(join(folder, '.tmp')),
+        reservedBytes: usage.reserved,
+        reservedFiles: usage.reservedFiles,
+        tombstones: tombstones.length,
+      };
+    },
+    async close() {
+      await app.close();
+      await uploads.close();
+      await disk.close();
+      await testDatabase.close();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Names of files that puts under way write into; a process's own folder and its lock are not among them. */
+async function temporaryFiles(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) => entry.name);
+}
+
+async function insertPerson(db: Db): Promise<string> {
+  const id = newId();
+  const email = `${randomUUID()}@example.test`;
+  await db.insertInto('users').values({ id, email, email_canonical: email, password_hash: 'none' }).execute();
+  return id;
+}
+
+/** A part of a body that `multipartBody` makes. */
+export interface TestPart {
+  readonly name?: string;
+  readonly filename?: string;
+  readonly type?: string;
+  readonly content: Buffer | string;
+  /** Header lines in place of those made of the members above, without the last line break. */
+  readonly header?: string;
+}
+
+export const testBoundary = '----test-boundary-7MA4YWxk';
+export const multipartType = `multipart/form-data; boundary=${testBoundary}`;
+
+export function multipartBody(parts: readonly TestPart[]): Buffer {
+  const pieces: Buffer[] = [];
+  for (const part of parts) {
+    const filename = part.filename === undefined ? '' : `; filename="${part.filename}"`;
+    const header =
+      part.header ??
+      `Content-Disposition: form-data; name="${part.name ?? 'file'}"${filename}` +
+        (part.type === undefined ? '' : `\r\nContent-Type: ${part.type}`);
+    pieces.push(
+      Buffer.from(`--${testBoundary}\r\n${header}\r\n\r\n`),
+      Buffer.from(part.content),
+      Buffer.from('\r\n'),
+    );
+  }
+  pieces.push(Buffer.from(`--${testBoundary}--\r\n`));
+  return Buffer.concat(pieces);
+}
