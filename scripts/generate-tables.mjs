@@ -17,8 +17,33 @@ export const tablesPath = fileURLToPath(
   new URL('../packages/server/src/foundation/database/tables.ts', import.meta.url),
 );
 
+const migrations = new URL('../packages/server/migrations/', import.meta.url);
+
 /** The migrator's own table is no business of the query builder. */
 const excluded = 'schema_migrations';
+
+/**
+ * The text of tables.ts for the migrations as they are, by way of an embedded server in a temporary folder.
+ * @param built `startEmbedded` and `migrate` of the built server, and a log.
+ */
+export async function tablesFromMigrations({ startEmbedded, migrate, log }) {
+  const folder = await mkdtemp(join(tmpdir(), 'mediablobkit-tables-'));
+  try {
+    const embedded = await startEmbedded({
+      folder: join(folder, 'postgres'),
+      log,
+      settings: { fsync: 'off' },
+    });
+    try {
+      await migrate({ url: embedded.url, folder: migrations, log });
+      return await generateTables(embedded.url);
+    } finally {
+      await embedded.stop();
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
 
 /**
  * The text of tables.ts, formatted; the same schema gives the same text on PostgreSQL 15 to 18.
