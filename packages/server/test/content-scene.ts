@@ -18,6 +18,7 @@ import type { Db } from '../src/foundation/database/connect.js';
 import { createApp } from '../src/foundation/http/app.js';
 import { newId } from '../src/foundation/ids.js';
 import { createLog, type Log } from '../src/foundation/log.js';
+import { LeaseLost, type JobContext, type JobHandler } from '../src/foundation/queue/define.js';
 import { createTestDatabase } from './database.js';
 
 export interface SceneProject {
@@ -167,6 +168,35 @@ export async function openScene(): Promise<Scene> {
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+export interface JobRun {
+  readonly projectId: string;
+  readonly payload: JobContext['payload'];
+  /** 1 when absent. */
+  readonly attempt?: number;
+  /** Becomes true when another worker has taken the job over. */
+  readonly lease?: { lost: boolean };
+  readonly signal?: AbortSignal;
+}
+
+/** What the queue does with a job, with the number of the attempt and its lease in the test's hands. */
+export async function runJob(scene: Scene, handler: JobHandler, job: JobRun): Promise<void> {
+  const { attempt = 1, lease = { lost: false } } = job;
+  await handler.run({
+    id: newId(),
+    payload: job.payload,
+    projectId: job.projectId,
+    attempt,
+    lastAttempt: attempt === handler.kind.attempts,
+    signal: job.signal ?? new AbortController().signal,
+    log: scene.log,
+    finish: (work) =>
+      scene.db.transaction().execute(async (tx) => {
+        if (lease.lost) throw new LeaseLost('another worker has the job');
+        return work(tx);
+      }),
+  });
 }
 
 export interface ServerOptions {
