@@ -15,7 +15,7 @@ export interface Header {
  * @throws ImagingError `unsupported-codec`, `corrupt-image`, `too-many-pixels`.
  */
 export async function readHeader(bytes: Buffer, maxPixels: number): Promise<Header> {
-  const metadata = await readMetadata(bytes);
+  const metadata = await readMetadata(bytes, maxPixels);
   const facts = factsOf(metadata);
   refuseTooManyPixels(facts, maxPixels);
   return { facts, metadata };
@@ -27,15 +27,15 @@ export async function readHeader(bytes: Buffer, maxPixels: number): Promise<Head
  */
 export async function readHead(bytes: Buffer, maxPixels: number): Promise<PictureFacts> {
   // libwebp reads no header of a cut file, although 30 bytes tell the size.
-  const facts = signatureOf(bytes) === 'webp' ? readWebpHead(bytes) : await readCutHead(bytes);
+  const facts = signatureOf(bytes) === 'webp' ? readWebpHead(bytes) : await readCutHead(bytes, maxPixels);
   if (!facts) throw new ImagingError('header-incomplete', 'The picture’s header goes on after these bytes.');
   refuseTooManyPixels(facts, maxPixels);
   return facts;
 }
 
-async function readCutHead(bytes: Buffer): Promise<PictureFacts | undefined> {
+async function readCutHead(bytes: Buffer, maxPixels: number): Promise<PictureFacts | undefined> {
   try {
-    return factsOf(await readMetadata(bytes));
+    return factsOf(await readMetadata(bytes, maxPixels));
   } catch (error) {
     // Whether a header is damaged or only cut, its end will tell.
     if (error instanceof ImagingError && error.code === 'corrupt-image') return undefined;
@@ -43,11 +43,18 @@ async function readCutHead(bytes: Buffer): Promise<PictureFacts | undefined> {
   }
 }
 
-async function readMetadata(bytes: Buffer): Promise<Metadata> {
+async function readMetadata(bytes: Buffer, limit: number): Promise<Metadata> {
   try {
     // The limit is checked below: sharp's own check would not say how many pixels there are.
     return await sharp(bytes, { limitInputPixels: false }).metadata();
   } catch (cause) {
+    // libvips gives up on a JPEG of more than 65,500 pixels in a direction before it tells how many.
+    if (cause instanceof Error && /maximum supported image dimension/i.test(cause.message)) {
+      throw new ImagingError('too-many-pixels', 'The picture is over 65,500 pixels wide or high.', {
+        limit,
+        cause,
+      });
+    }
     const format = signatureOf(bytes);
     throw format
       ? new ImagingError('corrupt-image', `The header of this ${format} picture is damaged.`, { cause })
