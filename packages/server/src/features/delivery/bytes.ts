@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 
 import {
@@ -31,7 +32,10 @@ export async function openBytes(
       blob.body.destroy();
       throw new BlobTruncated(`the store holds ${blob.size} bytes of ${source.size}`, source.key);
     }
-    return length <= wholeReadBytes ? await readWhole(blob, length) : blob.body;
+    if (length <= wholeReadBytes) return await readWhole(blob, length);
+    // With the first bytes in hand the header may go out; what fails before them is still a problem document.
+    await once(blob.body, 'readable');
+    return blob.body;
   } catch (error) {
     throw translate(error);
   }

@@ -1,3 +1,5 @@
+import { Readable } from 'node:stream';
+
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import Type, { type Static } from 'typebox';
 
@@ -98,7 +100,7 @@ export function contentRoutes(options: ContentOptions): Routes {
 async function sendContent(
   options: ContentOptions,
   method: 'GET' | 'HEAD',
-  request: Pick<FastifyRequest, 'headers' | 'access'>,
+  request: Pick<FastifyRequest, 'headers' | 'access' | 'log'>,
   query: Static<typeof ContentQuery>,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
@@ -114,5 +116,11 @@ async function sendContent(
       : body.kind === 'buffer'
         ? body.bytes
         : await openBytes(options.blobs, body.source, body.range);
+  if (bytes instanceof Readable) {
+    // The header is out: the framework ends the connection, and nobody else would say why.
+    bytes.once('error', (error) => {
+      request.log.error({ err: error, fileId: access.fileId }, 'the bytes of an answer ended early');
+    });
+  }
   return reply.code(answer.status).headers(answer.headers).send(bytes);
 }

@@ -14,7 +14,7 @@ import {
   type SceneProject,
   type Server,
 } from '../../../test/content-scene.js';
-import { StoreUnavailable, type BlobStore } from '../../foundation/blobs/blob-store.js';
+import { BlobTruncated, StoreUnavailable, type BlobStore } from '../../foundation/blobs/blob-store.js';
 import { newId } from '../../foundation/ids.js';
 
 let scene: Scene;
@@ -343,6 +343,21 @@ describe('a file of a private project', () => {
 describe('bytes that the store does not have as the row says', () => {
   const large = Buffer.alloc(1_000_000, 'x');
   const pathOf = (file: SceneFile) => join(scene.storeFolder, file.key);
+  /** A store whose bodies end with an error after these chunks. */
+  const cuttingAfter = (...chunks: readonly Buffer[]): BlobStore => ({
+    ...scene.blobs,
+    async get(key, options) {
+      const blob = await scene.blobs.get(key, options);
+      blob.body.destroy();
+      const body = Readable.from(
+        (async function* () {
+          yield* chunks;
+          throw new BlobTruncated('the store went away', key);
+        })(),
+      );
+      return { ...blob, body };
+    },
+  });
   it.each<[string, Buffer, (path: string) => Promise<void>, Record<string, string>]>([
     ['missing', thousand, unlink, {}],
     ['missing, of a part', thousand, unlink, { range: 'bytes=0-9' }],
@@ -367,20 +382,7 @@ describe('bytes that the store does not have as the row says', () => {
 
   it('are noticed after the header too: the connection ends, and not as if all were well', async () => {
     const file = await scene.file(open, { bytes: large });
-    const cutting: BlobStore = {
-      ...scene.blobs,
-      async get(key, options) {
-        const blob = await scene.blobs.get(key, options);
-        blob.body.destroy();
-        const body = Readable.from(
-          (async function* () {
-            yield large.subarray(0, 300_000);
-            throw new Error('the store went away');
-          })(),
-        );
-        return { ...blob, body };
-      },
-    };
+    const cutting = cuttingAfter(large.subarray(0, 300_000));
     const faulty = await startServer(scene, { variants, blobs: cutting });
     try {
       const received = await new Promise<{ complete: boolean; size: number }>((resolve, reject) => {
@@ -395,6 +397,20 @@ describe('bytes that the store does not have as the row says', () => {
       });
       expect(received.complete).toBe(false);
       expect(received.size).toBeLessThan(large.length);
+      const told = scene.lines.filter(({ err }) => JSON.stringify(err ?? '').includes('the store went away'));
+      expect(told).toHaveLength(1);
+    } finally {
+      await faulty.close();
+    }
+  });
+
+  it('are a problem when the store fails before the first byte of a large file', async () => {
+    const file = await scene.file(open, { bytes: large });
+    const faulty = await startServer(scene, { variants, blobs: cuttingAfter() });
+    try {
+      const answer = await faulty.fetch(`/files/${file.id}/content`);
+      expect(answer.status).toBe(502);
+      expect(await answer.json()).toMatchObject({ code: 'blob-unavailable' });
     } finally {
       await faulty.close();
     }

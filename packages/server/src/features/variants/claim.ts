@@ -17,7 +17,7 @@ import {
   type LockedVariant,
   type MadeVariant,
   type VariantFile,
-} from './queries.js';
+} from './attempt-queries.js';
 import { extensionOf, recipeDigest } from './recipes.js';
 
 /** One variant that an attempt makes, and the key it alone writes. */

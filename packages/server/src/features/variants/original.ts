@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 
 import { BlobMissing, BlobTruncated, type BlobStore } from '../../foundation/blobs/blob-store.js';
 import { OriginalUnavailable } from './failures.js';
-import type { VariantFile } from './queries.js';
+import type { VariantFile } from './attempt-queries.js';
 
 /**
  * Streams a file's original to a local path, never holding it in memory, and checks that it is what its row says.

@@ -1,11 +1,12 @@
 import type { Db, Tx } from '../../foundation/database/connect.js';
 import { enqueue } from '../../foundation/queue/enqueue.js';
 import type { ProjectSettings } from '../projects/settings.js';
+import { lockVariant, type LockedVariant } from './attempt-queries.js';
 import { abandonedSeconds } from './claim.js';
 import { failure } from './failures.js';
 import { renderVariants } from './job.js';
 import { configOf, plannedVariants, type PlannableFile } from './plan.js';
-import { addLazyRow, lockVariant, planRows, type LockedVariant, type PlannedVariant } from './queries.js';
+import { addLazyRow, planRows, type PlannedVariant } from './queries.js';
 import { isDecodable, storedRecipe } from './recipes.js';
 
 /**
