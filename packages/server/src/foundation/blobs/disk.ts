@@ -43,7 +43,7 @@ export async function openDiskStore({ folder, log }: DiskStoreOptions): Promise<
 
   const removeStaleTemporaries = async (olderThanMs: number): Promise<number> => {
     try {
-      return await temporaries.removeStale(olderThanMs);
+      return (await temporaries.removeStale(olderThanMs)) + (await removeOldProbes(self));
     } catch (error) {
       throw storeError(error, '');
     }
@@ -181,7 +181,7 @@ export async function openDiskStore({ folder, log }: DiskStoreOptions): Promise<
     close: () => Promise.resolve(),
   };
 
-  const removed = (await removeStaleTemporaries(unjudgedMs)) + (await removeOldProbes(self));
+  const removed = await removeStaleTemporaries(unjudgedMs);
   if (removed > 0) log?.info({ removed }, 'removed temporary files of processes that ended');
   return self;
 }

@@ -20,17 +20,18 @@ export interface Target {
   readonly options: PutOptions;
 }
 
-/** Begins a multipart upload and gives its id. */
+/**
+ * Begins a multipart upload and gives its id. The put's signal is not obeyed here: a request that is cut after it
+ * arrived would leave an upload whose id nobody knows.
+ */
 export async function beginUpload({ client, bucket, key, options }: Target): Promise<string> {
   try {
     const { UploadId: uploadId } = await client.send(
       new CreateMultipartUploadCommand({ Bucket: bucket, Key: key, ContentType: options.contentType }),
-      { abortSignal: options.signal },
     );
     if (uploadId === undefined) throw new Error('the store began a multipart upload without an id');
     return uploadId;
   } catch (error) {
-    options.signal?.throwIfAborted();
     throw s3Error(error, key);
   }
 }

@@ -143,6 +143,24 @@ describe('the S3 store', () => {
     expect(requests.at(-1)).toBe('DELETE /bucket/a?uploadId=u1&x-id=AbortMultipartUpload');
   });
 
+  it('aborts a multipart upload that was given up while it began', async () => {
+    const abort = new AbortController();
+    answer = (request, response) => {
+      abort.abort(new Error('enough'));
+      if (request.method === 'DELETE') response.writeHead(204).end();
+      else
+        response.end(
+          '<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>',
+        );
+    };
+    const body = inChunks(pattern(9 * 2 ** 20), 65_536);
+    await expect(store.put('a', body, { signal: abort.signal })).rejects.toThrow('enough');
+    expect(requests).toEqual([
+      'POST /bucket/a?uploads=',
+      'DELETE /bucket/a?uploadId=u1&x-id=AbortMultipartUpload',
+    ]);
+  });
+
   it('believes a lost answer to the completion when the blob is there', async () => {
     const md5 = createHash('md5').update('part').digest();
     const combined = createHash('md5')
