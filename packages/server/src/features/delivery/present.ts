@@ -1,6 +1,7 @@
 import Type, { type Static } from 'typebox';
 
 import type { Db } from '../../foundation/database/connect.js';
+import { Problem } from '../../foundation/problems.js';
 import { findProject } from '../projects/queries.js';
 import type { ProjectSettings } from '../projects/settings.js';
 import { isDecodable } from '../variants/recipes.js';
@@ -81,7 +82,8 @@ export function createPresenter({ db, links, publicUrl }: PresenterOptions): Pre
         files.map(({ id }) => id),
       ),
     ]);
-    if (!project) throw new TypeError(`files of the project ${projectId}, which is not there`);
+    // Deleted between the look at its files and this one.
+    if (!project) throw new Problem('not-found');
     const byFile = new Map<string, VariantRow[]>(files.map(({ id }) => [id, []]));
     for (const row of rows) byFile.get(row.file_id)?.push(row);
     return files.map((file) => viewOf(file, byFile.get(file.id) ?? [], project.settings, urls));

@@ -1,9 +1,15 @@
 import type { Links } from './links.js';
 
+export interface PublicUrlOptions {
+  readonly variant?: string;
+  readonly download?: string;
+  readonly version?: string;
+}
+
 /** Makes the URLs under which bytes are read. */
 export interface Urls {
   /** For everybody, while the project is public; with `version` it may be cached for ever. */
-  publicUrl(fileId: string, options: { readonly variant?: string; readonly version?: string }): string;
+  publicUrl(fileId: string, options: PublicUrlOptions): string;
   /** For whoever has it, for a while. */
   signedUrl(fileId: string, options: { readonly variant?: string }): string;
 }
@@ -11,11 +17,10 @@ export interface Urls {
 /** @param base where clients reach the server, without a slash at the end. */
 export function createUrls(base: string, links: Links): Urls {
   return {
-    publicUrl(fileId, { variant, version }) {
-      const query = [
-        ...(variant === undefined ? [] : [`variant=${encodeURIComponent(variant)}`]),
-        ...(version === undefined ? [] : [`v=${encodeURIComponent(version)}`]),
-      ];
+    publicUrl(fileId, { variant, download, version }) {
+      const query = Object.entries({ variant, download, v: version }).flatMap(([name, value]) =>
+        value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`],
+      );
       const path = `${base}/files/${fileId}/content`;
       return query.length > 0 ? `${path}?${query.join('&')}` : path;
     },

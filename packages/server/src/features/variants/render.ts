@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import pLimit from 'p-limit';
@@ -18,6 +18,7 @@ import { claimVariants, completeClaim, failClaim, giveUp, releaseClaim, type Cla
 import { failureOf } from './failures.js';
 import { renderVariants } from './job.js';
 import { fetchOriginal } from './original.js';
+import { createWorkFolders, type WorkFolders } from './work-folders.js';
 
 export interface RenderOptions {
   readonly db: Db;
@@ -40,9 +41,10 @@ const parallelPuts = 4;
  * with the end of the job. A fault of the picture fails it at once with a reason; anything else is retried.
  */
 export function createRenderHandler(options: RenderOptions): JobHandler {
+  const folders = createWorkFolders(options.temporaryFolder, options.log);
   return handle(
     renderVariants,
-    (context) => renderJob(options, context),
+    (context) => renderJob(options, folders, context),
     async (tx, job) => {
       // A job without a project was not enqueued by planVariants or requestVariant.
       if (job.projectId !== null) await giveUp(tx, job.payload, job.projectId, options.maxWriteSeconds);
@@ -52,6 +54,7 @@ export function createRenderHandler(options: RenderOptions): JobHandler {
 
 async function renderJob(
   options: RenderOptions,
+  folders: WorkFolders,
   context: JobContext<typeof renderVariants.payload>,
 ): Promise<void> {
   const { db, maxWriteSeconds } = options;
@@ -61,7 +64,7 @@ async function renderJob(
   const claim = await claimVariants(db, payload, projectId, { attempt, maxWriteSeconds });
   if (!claim) return;
   try {
-    await inOwnFolder(options.temporaryFolder, async (folder) => {
+    await folders.use(async (folder) => {
       const result = await makeVariants(options, claim, folder, signal);
       const made = new Map(result.images.map((image) => [image.name, image]));
       await context.finish((tx) => completeClaim(tx, claim, made, factsOf(result), maxWriteSeconds));
@@ -122,13 +125,4 @@ async function putImage(
 function factsOf({ facts, thumbhash, dominantColor, exif }: RenderResult) {
   const { width, height, frames, hasAlpha } = facts;
   return { width, height, frames, hasAlpha, thumbhash, dominantColor, exif };
-}
-
-async function inOwnFolder<T>(parent: string, work: (folder: string) => Promise<T>): Promise<T> {
-  const folder = await mkdtemp(join(parent, 'render-'));
-  try {
-    return await work(folder);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
 }
