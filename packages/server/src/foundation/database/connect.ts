@@ -1,9 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-
 import { Kysely, PostgresDialect, type Transaction } from 'kysely';
 import pg from 'pg';
 
 import type { Log } from '../log.js';
+import { isConnectionError } from './errors.js';
 import { PooledDialect } from './pooled-dialect.js';
 import type { DB } from './tables.js';
 
@@ -84,14 +83,25 @@ export function openDatabase(options: DatabaseOptions): Database {
   };
 }
 
-/** Every connection of the pool, each with a listener: an `error` event that nobody hears ends the process. */
+/**
+ * Every connection of the pool, each with a listener: an `error` event that nobody hears ends the process. A
+ * connection whose server has taken leave is not given out again, though its socket may still look open.
+ */
 function watchClients(pool: pg.Pool, log: Log): ReadonlySet<pg.Client> {
   const clients = new Set<pg.Client>();
+  const dismissed = new WeakSet<pg.ClientBase>();
   // The client's own listener has logged it.
   pool.on('error', () => undefined);
   pool.on('connect', (client) => {
     if (client instanceof pg.Client) clients.add(client);
     client.on('error', (error) => log.warn({ err: error }, 'a database connection was lost'));
+    client.connection.on('errorMessage', (error: unknown) => {
+      if (isConnectionError(error)) dismissed.add(client);
+    });
+  });
+  pool.on('release', (_error, client) => {
+    // An ending client is removed by the pool; ending cannot fail, it resolves when the socket has closed.
+    if (dismissed.has(client) && client instanceof pg.Client) void client.end();
   });
   pool.on('remove', (client) => {
     if (client instanceof pg.Client) clients.delete(client);
@@ -105,14 +115,24 @@ async function endPool(
   graceMs: number,
   log: Log,
 ): Promise<void> {
-  const ended = pool.end();
-  const patience = new AbortController();
-  const impatient = sleep(graceMs, true, { signal: patience.signal }).catch(() => false);
-  if (await Promise.race([ended.then(() => false), impatient])) {
-    log.warn({ connections: clients.size }, 'cutting database connections that are still in use');
-    // In the middle of a query this destroys the socket.
-    await Promise.all([...clients].map((client) => client.end()));
-    return;
+  const ended = pool.end().then(() => true);
+  if (await within(graceMs, ended)) return;
+  log.warn({ connections: clients.size }, 'cutting database connections that are still in use');
+  // In the middle of a query `end` destroys the socket. Again and again, for one may just be connecting.
+  do {
+    for (const client of clients) void client.end();
+  } while (!(await within(50, ended)));
+}
+
+/** Whether the promise resolves within that time. */
+async function within(milliseconds: number, promise: Promise<true>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(resolve, milliseconds, false);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
   }
-  patience.abort();
 }

@@ -86,7 +86,11 @@ async function applyNext(
   options: MigrateOptions,
 ): Promise<string | undefined> {
   const lockWaitMs = Math.round(options.lockWaitMs ?? 120_000);
-  await client.query(`BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = ${lockWaitMs}`);
+  // The connection check lets go of the lock of a process that was killed, though its statement still runs.
+  await client.query(
+    `BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL client_connection_check_interval = 1000;
+     SET LOCAL lock_timeout = ${lockWaitMs}`,
+  );
   try {
     await takeLock(client);
     await client.query(`SET LOCAL lock_timeout = ${tableLockWaitMs}`);
