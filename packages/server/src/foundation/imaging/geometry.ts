@@ -75,7 +75,7 @@ function centred(scaled: Size, size: Size): Placement {
   return {
     scaled,
     size,
-    left: Math.floor((scaled.width - size.width) / 2),
-    top: Math.floor((scaled.height - size.height) / 2),
+    left: Math.ceil((scaled.width - size.width) / 2),
+    top: Math.ceil((scaled.height - size.height) / 2),
   };
 }
