@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { pino } from 'pino';
-import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 
 import { bombs, hungryPng, impossible } from '../../../test/fixtures/bombs.js';
 import { builtEntry, decoderEntry } from '../../../test/fixtures/imaging.js';
@@ -18,7 +18,12 @@ import type { Recipe } from './recipe.js';
 
 const thumbnail: Recipe = { width: 64, height: 64, fit: 'cover', format: 'webp' };
 const recipes = [{ name: 'thumbnail', recipe: thumbnail }];
-const log = pino({ level: 'silent' });
+const defaults = {
+  log: pino({ level: 'silent' }),
+  size: 1,
+  memoryLimitBytes: 512 * 2 ** 20,
+  wallClockMs: 10_000,
+};
 
 let realChild: URL;
 let misbehavingChild: URL;
@@ -40,14 +45,7 @@ afterEach(async () => {
 });
 
 function open(options: Partial<ImagingOptions> = {}): Imaging {
-  const imaging = createImaging({
-    log,
-    size: 1,
-    memoryLimitBytes: 512 * 2 ** 20,
-    wallClockMs: 10_000,
-    childEntry: realChild,
-    ...options,
-  });
+  const imaging = createImaging({ ...defaults, childEntry: realChild, ...options });
   opened.push(imaging);
   return imaging;
 }
@@ -257,12 +255,17 @@ async function stored(name: string, bytes: Buffer): Promise<string> {
 }
 
 describe('the real child', () => {
+  let imaging: Imaging;
+  beforeAll(() => {
+    imaging = createImaging({ ...defaults, childEntry: realChild, size: 2 });
+  });
+  afterAll(() => imaging.close());
+
   test('probes a file, its bytes and its beginning', async () => {
-    const imaging = open();
     const formats: readonly PictureFormat[] = ['jpeg', 'png', 'webp', 'gif', 'avif'];
     for (const format of formats) {
-      const bytes = await photo({ width: 640, height: 480, format });
-      const facts = { format, width: 640, height: 480, frames: 1, orientation: 1 };
+      const bytes = await photo({ width: 320, height: 240, format });
+      const facts = { format, width: 320, height: 240, frames: 1, orientation: 1 };
       await expect(imaging.probe({ path: await stored(format, bytes) })).resolves.toMatchObject(facts);
       await expect(imaging.probe({ bytes, complete: true })).resolves.toMatchObject(facts);
       if (format === 'gif') continue; // a GIF's frames are wherever they are
@@ -273,7 +276,6 @@ describe('the real child', () => {
   });
 
   test('says when a head ends before the size is known, and finds it in the whole', async () => {
-    const imaging = open();
     const bytes = await cmykPhoto({ width: 320, height: 240 }); // 960 KB of profile before the size
     const size = { width: 320, height: 240 };
     await expect(imaging.probe({ bytes: bytes.subarray(0, 4096), complete: false })).rejects.toMatchObject({
@@ -289,7 +291,7 @@ describe('the real child', () => {
 
   test('counts frames', async () => {
     const bytes = await animation({ width: 40, height: 30, frames: 7, format: 'webp' });
-    await expect(open().probe({ bytes, complete: true })).resolves.toMatchObject({
+    await expect(imaging.probe({ bytes, complete: true })).resolves.toMatchObject({
       frames: 7,
       width: 40,
       height: 30,
@@ -297,7 +299,6 @@ describe('the real child', () => {
   });
 
   test('refuses bombs by their header within a second, at the door and in the workshop', async () => {
-    const imaging = open();
     await imaging.probe({ bytes: await photo({ width: 8, height: 8 }), complete: true });
     const files = await bombs();
     for (const [name, bytes] of Object.entries(files)) {
@@ -318,25 +319,24 @@ describe('the real child', () => {
   });
 
   test('tells how many pixels were too many', async () => {
-    const imaging = open({ maxPixels: 1000 });
+    const strict = open({ maxPixels: 1000 });
     const bytes = await photo({ width: 40, height: 30 });
     const refusal = { code: 'too-many-pixels', limit: 1000, actual: 1200 };
-    await expect(imaging.probe({ bytes, complete: true })).rejects.toMatchObject(refusal);
-    await expect(imaging.probe({ bytes, complete: false })).rejects.toMatchObject(refusal);
+    await expect(strict.probe({ bytes, complete: true })).rejects.toMatchObject(refusal);
+    await expect(strict.probe({ bytes, complete: false })).rejects.toMatchObject(refusal);
   });
 
   test('is killed when a picture within the pixel limit needs too much memory', async () => {
-    const imaging = open({ memoryLimitBytes: 160 * 2 ** 20 });
+    const small = open({ memoryLimitBytes: 160 * 2 ** 20 });
     const path = await stored('hungry.png', hungryPng(4500));
-    await expect(imaging.render({ path, recipes, outputFolder: folder })).rejects.toMatchObject({
+    await expect(small.render({ path, recipes, outputFolder: folder })).rejects.toMatchObject({
       code: 'decoder-memory',
     });
     const good = await stored('good.jpg', await photo({ width: 100, height: 80 }));
-    await expect(imaging.render({ path: good, recipes, outputFolder: folder })).resolves.toBeDefined();
+    await expect(small.render({ path: good, recipes, outputFolder: folder })).resolves.toBeDefined();
   });
 
   test('never rasterises SVG, and takes no page for a picture', async () => {
-    const imaging = open();
     const files = { svgPicture, svgBomb, pageNamedPicture, gifThatIsAPage };
     for (const [name, make] of Object.entries(files)) {
       const path = await stored(`${name}.jpg`, make());
@@ -349,7 +349,6 @@ describe('the real child', () => {
   });
 
   test('renders files into the folder, one picture after the other', async () => {
-    const imaging = open({ size: 2 });
     const pictures = await Promise.all(
       [1, 2, 3, 4, 5, 6].map((seed) => photo({ width: 300, height: 200, seed })),
     );
@@ -366,7 +365,6 @@ describe('the real child', () => {
   });
 
   test('says what is wrong when the file or the folder is not there', async () => {
-    const imaging = open();
     const path = join(folder, 'absent.jpg');
     await expect(imaging.render({ path, recipes, outputFolder: folder })).rejects.toMatchObject({
       code: 'decoder-crashed',
