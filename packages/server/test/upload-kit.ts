@@ -172,6 +172,20 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     await handler.run(context);
   };
 
+  const usage: UploadKit['usage'] = async (projectId) => {
+    const row = await db
+      .selectFrom('project_usage')
+      .selectAll()
+      .where('project_id', '=', projectId)
+      .executeTakeFirstOrThrow();
+    return {
+      bytes: row.original_bytes,
+      files: row.file_count,
+      reserved: row.reserved_bytes,
+      reservedFiles: row.reserved_files,
+    };
+  };
+
   return {
     app,
     db,
@@ -188,19 +202,14 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
       );
       return id;
     },
-    async usage(projectId) {
-      const row = await db
-        .selectFrom('project_usage')
-        .selectAll()
-        .where('project_id', '=', projectId)
-        .executeTakeFirstOrThrow();
-      return {
-        bytes: row.original_bytes,
-        files: row.file_count,
-        reserved: row.reserved_bytes,
-        reservedFiles: row.reserved_files,
-      };
-    },
+    send: (projectId, body, headers = {}, transfer = 'sized') =>
+      fetch(`${url}/projects/${projectId}/upload`, {
+        method: 'POST',
+        headers: { 'content-type': multipartType, ...headers },
+        body: transfer === 'sized' ? new Uint8Array(body) : new Blob([new Uint8Array(body)]).stream(),
+        duplex: 'half',
+      } as RequestInit),
+    usage,
     cleanup: runCleanup,
     async leftovers(projectId) {
       // Twice: keys that somebody may still have been writing are deleted a second time.
@@ -212,7 +221,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
         await runCleanup('purge-blobs');
       }
       const rows = await db.selectFrom('files').select('id').where('project_id', '=', projectId).execute();
-      const usage = await this.usage(projectId);
+      const counted = await usage(projectId);
       const found: string[] = [];
       for await (const blob of disk.list({ prefix: `${projectId}/` })) found.push(blob.key);
       const tombstones = await db
@@ -224,8 +233,8 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
         rows: rows.length,
         blobs: found,
         temporaries: await temporaryFiles(join(folder, '.tmp')),
-        reservedBytes: usage.reserved,
-        reservedFiles: usage.reservedFiles,
+        reservedBytes: counted.reserved,
+        reservedFiles: counted.reservedFiles,
         tombstones: tombstones.length,
       };
     },

@@ -36,23 +36,18 @@ export function readBody(request: IncomingMessage, pace: Pace, signal: AbortSign
 
   const waitForClient = async (): Promise<void> => {
     const start = performance.now();
-    let timedOut = false;
-    await new Promise<void>((resolve) => {
+    await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(() => {
-        timedOut = true;
-        resolve();
+        const detail = `No byte arrived for ${seconds(pace.idleTimeoutMs)} seconds.`;
+        reject(new Problem('request-timeout', { detail }));
       }, pace.idleTimeoutMs);
       wake = () => {
         clearTimeout(timer);
         resolve();
       };
+    }).finally(() => {
+      wake = undefined;
     });
-    wake = undefined;
-    if (timedOut) {
-      throw new Problem('request-timeout', {
-        detail: `No byte arrived for ${seconds(pace.idleTimeoutMs)} seconds.`,
-      });
-    }
     waitedMs += performance.now() - start;
   };
 

@@ -75,7 +75,7 @@ export async function* readParts(
   for (let index = 0; !(await atEnd(reader)); index++) {
     const header = parsePartHeaders(await readHeader(reader, limits.headerBytes));
     const { name, filename } = parseDisposition(header.get('content-disposition'));
-    reader.inContent = true;
+    reader.enterContent();
     yield {
       index,
       name,
@@ -84,7 +84,7 @@ export async function* readParts(
       offset: reader.consumed - crlf.length,
       body: reader.upTo(delimiter),
     };
-    if (reader.inContent) await discard(reader.upTo(delimiter));
+    if (reader.standsInContent()) await discard(reader.upTo(delimiter));
   }
   await readEpilogue(reader, limits.surroundBytes);
 }
@@ -147,13 +147,21 @@ class Window {
   bytes: Buffer;
   /** Bytes consumed so far, those the window began with included. */
   consumed = 0;
-  /** Set by the reader of parts where a content begins, cleared where its delimiter has been consumed. */
-  inContent = false;
+  /** Set where a content begins, cleared where its delimiter has been consumed. */
+  #inContent = false;
   readonly #source: AsyncIterator<Buffer>;
 
   constructor(source: AsyncIterator<Buffer>, beginning: Buffer) {
     this.#source = source;
     this.bytes = beginning;
+  }
+
+  enterContent(): void {
+    this.#inContent = true;
+  }
+
+  standsInContent(): boolean {
+    return this.#inContent;
   }
 
   skip(count: number): void {
@@ -183,7 +191,7 @@ class Window {
       const content = this.bytes.subarray(0, length);
       // Consumed before it is handed out: a consumer that stops here must not see it again.
       this.skip(found === -1 ? length : length + delimiter.length);
-      if (found !== -1) this.inContent = false;
+      if (found !== -1) this.#inContent = false;
       if (content.length > 0) yield content;
       if (found !== -1) return;
       if (!(await this.fill())) throw cut();

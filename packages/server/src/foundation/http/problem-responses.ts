@@ -146,6 +146,8 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, proble
   // client must learn that rather than send the rest into the void.
   if (!request.raw.complete && request.raw.headers['content-length'] !== '0' && hasBody(request)) {
     reply.headers({ connection: 'close', 'content-length': body.length });
+    // Whoever was too slow is not listened to any longer.
+    if (problem.status === 408) return reply.send(body);
     return reply.send(lingeringAnswer(request.raw, body));
   }
   return reply.send(body);

@@ -1,0 +1,230 @@
+import { randomBytes } from 'node:crypto';
+
+import { afterEach, describe, expect, it } from 'vitest';
+
+import { openRaw, type RawRequest } from '../../../test/raw-http.js';
+import {
+  createUploadKit,
+  multipartBody,
+  multipartType,
+  nothing,
+  type UploadKit,
+  type UploadKitOptions,
+} from '../../../test/upload-kit.js';
+import { StoreFull, StoreUnavailable, type BlobStore } from '../../foundation/blobs/blob-store.js';
+import { openDatabase } from '../../foundation/database/connect.js';
+import { createLog } from '../../foundation/log.js';
+import { createCleanup } from '../cleanup/cleanup.js';
+
+let kit: UploadKit;
+afterEach(() => kit.close());
+
+/** A store whose puts meet with something; everything else is the real one. */
+function withPut(
+  put: (real: BlobStore, ...args: Parameters<BlobStore['put']>) => ReturnType<BlobStore['put']>,
+) {
+  return (real: BlobStore): BlobStore => ({ ...real, put: (...args) => put(real, ...args) });
+}
+
+async function start(options: UploadKitOptions): Promise<string> {
+  kit = await createUploadKit(options);
+  return kit.project();
+}
+
+const large = multipartBody([{ filename: 'a.bin', content: randomBytes(300_000) }]);
+const small = multipartBody([{ filename: 'a.txt', content: 'hello' }]);
+
+describe('a store', () => {
+  it.each([
+    ['that is full', new StoreFull('no space', 'key'), 507, 'storage-full'],
+    ['that is away', new StoreUnavailable('connection refused', 'key'), 503, 'service-unavailable'],
+  ])('%s: nothing is kept, and the answer says so', async (_name, fault, status, code) => {
+    const project = await start({
+      store: withPut(async (_real, _key, body) => {
+        // After the first bytes, as a real one would notice.
+        if (!Buffer.isBuffer(body)) for await (const chunk of body) if (chunk) break;
+        throw fault;
+      }),
+    });
+    for (const body of [large, small]) {
+      const answer = await kit.send(project, body);
+      expect(answer.status).toBe(status);
+      expect(await answer.json()).toMatchObject({ code, errors: [{ pointer: '#/parts/0' }] });
+      expect(await kit.leftovers(project)).toEqual(nothing);
+    }
+  });
+
+  it('that fails for the second file keeps nothing of the first', async () => {
+    let puts = 0;
+    const project = await start({
+      store: withPut(async (real, ...args) => {
+        if (++puts === 2) throw new StoreUnavailable('gone', args[0]);
+        return real.put(...args);
+      }),
+    });
+    const answer = await kit.send(
+      project,
+      multipartBody([
+        { filename: 'a.txt', content: 'one' },
+        { filename: 'b.txt', content: 'two' },
+      ]),
+    );
+    expect(answer.status).toBe(503);
+    expect(answer.headers.get('retry-after')).toBe('5');
+    expect(await answer.json()).toMatchObject({ errors: [{ pointer: '#/parts/1' }] });
+    expect(await kit.leftovers(project)).toEqual(nothing);
+  });
+
+  it('that stores a blob and then reports a failure leaves no blob', async () => {
+    const project = await start({
+      store: withPut(async (real, ...args) => {
+        await real.put(...args);
+        throw new StoreUnavailable('the answer was lost', args[0]);
+      }),
+    });
+    expect((await kit.send(project, large)).status).toBe(503);
+    // Somebody may still be writing the key, so its deletion comes twice.
+    const buried = await kit.db.selectFrom('tombstones').selectAll().executeTakeFirstOrThrow();
+    expect(buried.again_after).not.toBeNull();
+    expect(buried.reason).toBe('upload failed');
+    expect(await kit.leftovers(project)).toEqual(nothing);
+  });
+
+  it('that is slow holds the sender back and is not the sender’s fault', async () => {
+    const project = await start({
+      limits: { idleTimeoutMs: 100, minBytesPerSecond: 1_000_000 },
+      store: withPut(async (real, key, body, options) => {
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        return real.put(key, body, options);
+      }),
+    });
+    const answer = await kit.send(project, large);
+    expect(answer.status).toBe(201);
+    expect(await kit.usage(project)).toEqual({ bytes: 300_000, files: 1, reserved: 0, reservedFiles: 0 });
+  });
+});
+
+describe('the database', () => {
+  it('losing the connection in the completing transaction keeps nothing', async () => {
+    const project = await start({
+      planVariants: async (tx) => {
+        await tx
+          .selectNoFrom((eb) =>
+            eb.fn<boolean>('pg_terminate_backend', [eb.fn('pg_backend_pid', [])]).as('gone'),
+          )
+          .execute();
+        return 'ready';
+      },
+    });
+    expect((await kit.send(project, large)).status).toBeGreaterThanOrEqual(500);
+    expect(await kit.leftovers(project)).toEqual(nothing);
+  });
+
+  it('going away for good between the two transactions leaves a row that cleanup removes', async () => {
+    const project = await start({
+      store: withPut(async (real, ...args) => {
+        const stored = await real.put(...args);
+        await kit.testDatabase.database.close();
+        return stored;
+      }),
+    });
+    const { url } = kit.testDatabase;
+    expect((await kit.send(project, large)).status).toBeGreaterThanOrEqual(500);
+
+    const log = await createLog({ level: 'silent', pretty: false });
+    const database = openDatabase({
+      url,
+      poolSize: 2,
+      statementTimeoutMs: 5_000,
+      lockTimeoutMs: 5_000,
+      applicationName: 'after the fault',
+      log,
+    });
+    try {
+      const left = await database.db.selectFrom('files').selectAll().executeTakeFirstOrThrow();
+      expect(left).toMatchObject({ status: 'uploading', project_id: project });
+      expect(await kit.blobs.stat(left.s3_key)).toBeDefined();
+
+      const repair = createCleanup({ db: database.db, blobs: kit.blobs, log, uploadStaleSeconds: 0 });
+      for (const handler of repair.handlers) {
+        const signal = new AbortController().signal;
+        const finish = () => Promise.reject(new Error('unused'));
+        await handler.run({
+          id: '',
+          payload: {},
+          projectId: null,
+          attempt: 1,
+          lastAttempt: false,
+          signal,
+          log,
+          finish,
+        });
+      }
+      expect(await database.db.selectFrom('files').select('id').execute()).toEqual([]);
+      expect(await kit.blobs.stat(left.s3_key)).toBeUndefined();
+      const usage = await database.db.selectFrom('project_usage').selectAll().executeTakeFirstOrThrow();
+      expect(usage).toMatchObject({ reserved_bytes: 0, reserved_files: 0, original_bytes: 0, file_count: 0 });
+    } finally {
+      await database.close();
+    }
+  });
+});
+
+describe('an upload under way', () => {
+  /** Sends a body that begins and does not end. */
+  async function begin(project: string): Promise<RawRequest> {
+    const request = await openRaw(kit.port, [
+      `POST /projects/${project}/upload HTTP/1.1`,
+      'Host: test',
+      `Content-Type: ${multipartType}`,
+      `Content-Length: ${large.length}`,
+    ]);
+    request.write(large.subarray(0, 100_000));
+    await expect
+      .poll(async () => (await kit.db.selectFrom('files').select('id').execute()).length, { interval: 5 })
+      .toBe(1);
+    return request;
+  }
+
+  it('renews its row, so that cleanup leaves it alone', async () => {
+    const project = await start({ heartbeatMs: 20, uploadStaleSeconds: 0.2 });
+    const request = await begin(project);
+    const { heartbeat_at: first } = await kit.db
+      .selectFrom('files')
+      .select('heartbeat_at')
+      .executeTakeFirstOrThrow();
+    await expect
+      .poll(
+        async () =>
+          (
+            await kit.db.selectFrom('files').select('heartbeat_at').executeTakeFirstOrThrow()
+          ).heartbeat_at.getTime() - first.getTime(),
+        { interval: 20, timeout: 5_000 },
+      )
+      .toBeGreaterThan(300);
+    await kit.cleanup('expire-uploads');
+    expect(await kit.db.selectFrom('files').select('id').execute()).toHaveLength(1);
+    request.socket.destroy();
+    await expect.poll(() => kit.uploads.activeUploads()).toBe(0);
+    expect(await kit.leftovers(project)).toEqual(nothing);
+  });
+
+  it('that cleanup took for dead ends itself at its next heartbeat', async () => {
+    const project = await start({ heartbeatMs: 50, uploadStaleSeconds: 0 });
+    const request = await begin(project);
+    await kit.cleanup('expire-uploads');
+    expect(await request.status()).toBe(503);
+    expect(await kit.leftovers(project)).toEqual(nothing);
+  });
+
+  it('is aborted when the server closes its uploads', async () => {
+    const project = await start({});
+    const request = await begin(project);
+    expect(kit.uploads.activeUploads()).toBe(1);
+    await kit.uploads.close();
+    expect(kit.uploads.activeUploads()).toBe(0);
+    expect(await request.status()).toBe(503);
+    expect(await kit.leftovers(project)).toEqual(nothing);
+    expect((await kit.send(project, small)).status).toBe(503);
+  });
+});
