@@ -129,6 +129,11 @@ async function ask(url: string, question: string): Promise<unknown> {
   }
 }
 
+/** Session of a process: a Ctrl-C reaches the whole foreground group of one session (proc(5), field 6). */
+function sessionOf(pid: number): string | undefined {
+  return readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ')[3];
+}
+
 function isRunning(folder: string): boolean {
   return findPostmaster(join(folder, 'data')) !== undefined;
 }
@@ -151,6 +156,8 @@ describe('one process', () => {
       'mediablobkit mediablobkit',
     );
     expect(statSync(join(folder, 'socket')).mode & 0o777).toBe(0o700);
+    if (process.platform === 'linux')
+      expect(sessionOf(findPostmaster(join(folder, 'data'))!.pid)).not.toBe(sessionOf(process.pid));
     await embedded.stop();
     expect(isRunning(folder)).toBe(false);
   });

@@ -66,11 +66,11 @@ async function initialise(home: Home): Promise<void> {
 }
 
 /** The socket's folder is 0700, so whoever reaches the socket is trusted; there is no password to lose. */
-async function initdb({ runner, programs }: Home, folder: string): Promise<void> {
+async function initdb(home: Home, folder: string): Promise<void> {
   const options = ['--auth=trust', '--encoding=UTF8', '--locale=C', '--no-instructions'];
   const locale = ['--locale-provider=builtin', '--builtin-locale=C.UTF-8'];
   const args = ['-D', folder, '-U', databaseName, ...options, ...locale];
-  const child = run(runner, programs.initdb, args, ['ignore', 'ignore', 'pipe']);
+  const child = run(home.runner, home.programs.initdb, args, ['ignore', 'ignore', 'pipe']);
   let said = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     said = (said + text).slice(-4_000);
@@ -78,23 +78,22 @@ async function initdb({ runner, programs }: Home, folder: string): Promise<void>
   // `once` rejects when the program cannot be started.
   const [code] = (await once(child, 'close')) as [number | null];
   if (code === 0) return;
-  throw startFailure(folder, said);
+  throw startFailure(home.folder, said);
 }
 
 /** The sentence for what initdb or postgres said before it gave up. */
 export function startFailure(folder: string, said: string): EmbeddedError {
-  if (/No space left on device|Disk quota exceeded/.test(said)) {
+  if (/No space left on device|Disk quota exceeded|Check free disk space/.test(said)) {
     return new EmbeddedError(
       'disk-full',
       `There is no space left for the database in ${folder}.`,
       new Error(said),
     );
   }
-  const lines = said.split('\n').filter((line) => /FATAL|PANIC|ERROR|error:|cannot|could not/.test(line));
-  const reason = (lines.at(-1) ?? said.trim().split('\n').at(-1) ?? '').replace(
-    /^.*?(FATAL|PANIC|ERROR|error): */,
-    '',
-  );
+  const lines = said.trim().split('\n');
+  // The first fatal line is the cause; initdb's own complaint comes last.
+  const line = lines.find((text) => /(FATAL|PANIC): /.test(text)) ?? lines.at(-1) ?? '';
+  const reason = line.replace(/^.*?(FATAL|PANIC|ERROR|error): */, '');
   return new EmbeddedError(
     'start-failed',
     `The embedded PostgreSQL in ${folder} does not start: ${reason || 'it gave no reason'}.`,
