@@ -12,8 +12,8 @@ export interface ContentRequest {
   readonly headers: IncomingHttpHeaders;
   readonly access: Access;
   readonly query: ContentQuery;
-  /** Aborts when the client is gone. */
-  readonly signal: AbortSignal;
+  /** A signal that aborts when the client is gone; made only for those that wait, since it costs 25 µs. */
+  readonly gone: () => AbortSignal;
 }
 
 export interface ContentQuery {

@@ -63,10 +63,10 @@ async function awaitVariant(
   await options.variants.request(file, name, settings);
   const waitMs = Math.min(request.query.wait ?? 0, options.maxWaitSeconds) * 1000;
   if (waitMs > 0) {
-    const hold = (milliseconds: number) =>
-      options.variants.waits.settled(file.id, name, milliseconds, request.signal);
+    const gone = request.gone();
+    const hold = (milliseconds: number) => options.variants.waits.settled(file.id, name, milliseconds, gone);
     let settled = await hold(Math.min(waitMs, patienceMs));
-    if (!settled && waitMs > patienceMs && !request.signal.aborted) {
+    if (!settled && waitMs > patienceMs && !gone.aborted) {
       await options.variants.request(file, name, settings);
       settled = await hold(waitMs - patienceMs);
     }

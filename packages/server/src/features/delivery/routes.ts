@@ -104,10 +104,13 @@ async function sendContent(
   query: Static<typeof ContentQuery>,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
-  const gone = new AbortController();
-  reply.raw.once('close', () => gone.abort());
   const { headers, access } = request;
-  const answer = await answerContent(options, { method, headers, access, query, signal: gone.signal });
+  const gone = (): AbortSignal => {
+    const controller = new AbortController();
+    reply.raw.once('close', () => controller.abort());
+    return controller.signal;
+  };
+  const answer = await answerContent(options, { method, headers, access, query, gone });
   const { body } = answer;
   // Opened before the header is written: missing bytes are then a problem document, not a broken answer.
   const bytes =
