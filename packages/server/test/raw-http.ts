@@ -35,7 +35,8 @@ export async function openRaw(port: number, head: readonly string[]): Promise<Ra
     socket,
     write: (bytes) => void socket.write(bytes),
     async status() {
-      while (chunks.length === 0 && !closed) await Promise.race([once(socket, 'data'), once(socket, 'close')]);
+      while (chunks.length === 0 && !closed)
+        await Promise.race([once(socket, 'data'), once(socket, 'close')]);
       socket.destroy();
       return statusOf(Buffer.concat(chunks).toString('latin1'));
     },

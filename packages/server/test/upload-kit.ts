@@ -66,6 +66,13 @@ export interface UploadKit {
   readonly uploads: ReturnType<typeof createUploads>;
   readonly userId: string;
   project(settings?: Record<string, unknown>): Promise<string>;
+  /** Posts a body to the project's upload route. */
+  send(
+    projectId: string,
+    body: Buffer,
+    headers?: Record<string, string>,
+    transfer?: 'sized' | 'chunked',
+  ): Promise<Response>;
   usage(
     projectId: string,
   ): Promise<{ bytes: number; files: number; reserved: number; reservedFiles: number }>;
@@ -208,7 +215,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
         headers: { 'content-type': multipartType, ...headers },
         body: transfer === 'sized' ? new Uint8Array(body) : new Blob([new Uint8Array(body)]).stream(),
         duplex: 'half',
-      } as RequestInit),
+      }),
     usage,
     cleanup: runCleanup,
     async leftovers(projectId) {

@@ -30,7 +30,7 @@ const Params = Type.Object({ id: Type.String() });
 const ListQuery = Type.Object(
   {
     ...PageQuery,
-    status: Type.Optional(Type.Union(visibleStates.map((state) => Type.Literal(state)))),
+    status: Type.Optional(Type.Enum([...visibleStates])),
     type: Type.Optional(
       Type.String({
         maxLength: 255,

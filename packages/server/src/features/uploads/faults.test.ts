@@ -35,7 +35,7 @@ const large = multipartBody([{ filename: 'a.bin', content: randomBytes(300_000) 
 const small = multipartBody([{ filename: 'a.txt', content: 'hello' }]);
 
 describe('a store', () => {
-  it.each([
+  it.each<[string, Error, number, string]>([
     ['that is full', new StoreFull('no space', 'key'), 507, 'storage-full'],
     ['that is away', new StoreUnavailable('connection refused', 'key'), 503, 'service-unavailable'],
   ])('%s: nothing is kept, and the answer says so', async (_name, fault, status, code) => {
