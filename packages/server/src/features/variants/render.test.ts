@@ -16,7 +16,7 @@ import {
 import { decoderEntry } from '../../../test/fixtures/imaging.js';
 import { svgPicture } from '../../../test/fixtures/impostors.js';
 import { photo } from '../../../test/fixtures/pictures.js';
-import type { BlobStore } from '../../foundation/blobs/blob-store.js';
+import { StoreUnavailable, type BlobStore } from '../../foundation/blobs/blob-store.js';
 import type { Imaging } from '../../foundation/imaging/imaging.js';
 import { createImaging } from '../../foundation/imaging/pool.js';
 import { LeaseLost, type JobHandler } from '../../foundation/queue/define.js';
@@ -493,6 +493,21 @@ describe('a file that is deleted', () => {
       `${project.id}/thumb/${file.id}.webp`,
       `${project.id}/wide/${file.id}.jpg`,
     ]);
+  });
+
+  it('and purged while its job fails leaves no blob without a grave either', async () => {
+    const project = await scene.project(recipes);
+    const file = await upload(project);
+    const blobs: BlobStore = {
+      ...scene.blobs,
+      async put() {
+        await scene.db.deleteFrom('files').where('id', '=', file.id).execute();
+        throw new StoreUnavailable('connection reset', 'key');
+      },
+    };
+    const failing = run(file, jobOf(project, file), { handler: handlerWith({ blobs }) });
+    await expect(failing).rejects.toBeInstanceOf(StoreUnavailable);
+    expect((await buried(project)).size).toBe(2);
   });
 
   it('and purged before leaves its job nothing to do', async () => {
