@@ -8,6 +8,7 @@ import {
   type SceneFile,
   type Server,
 } from '../../../test/content-scene.js';
+import { createApp } from '../../foundation/http/app.js';
 import type { FileRow } from '../files/queries.js';
 import { createPresenter, FileViewSchema, type Presenter } from './present.js';
 
@@ -80,6 +81,27 @@ describe('the view of a file', () => {
     });
     expect(JSON.stringify(view)).not.toContain(key);
     expect(JSON.stringify(view)).not.toContain(file.key);
+  });
+
+  it('goes through its schema without losing anything', async () => {
+    const project = await scene.project({ variants: { thumb: { width: 9 }, late: { width: 8 } } });
+    const file = await scene.file(project, picture);
+    await scene.variant(file, project, 'thumb', Buffer.from('small'));
+    await scene.db
+      .updateTable('files')
+      .set({
+        exif: JSON.stringify({ cameraMake: 'X', iso: 100 }),
+        metadata: JSON.stringify({ tags: ['a', { b: null }], n: 1.5 }),
+      })
+      .where('id', '=', file.id)
+      .execute();
+    const view = await viewOf(file);
+    expect(view.metadata).toEqual({ tags: ['a', { b: null }], n: 1.5 });
+    const app = createApp({ log: scene.log, trustedProxies: [] });
+    app.get('/view', { schema: { response: { 200: FileViewSchema } } }, async () => view);
+    const answer = await app.inject('/view');
+    expect(answer.json()).toEqual(view);
+    await app.close();
   });
 
   it('has URLs that work as they stand', async () => {
