@@ -34,7 +34,10 @@ export interface JobContext<S extends TSchema = TSchema> {
   readonly id: string;
   readonly payload: Static<S>;
   readonly projectId: string | null;
-  /** 1 for the first attempt. Output of attempt n never goes where attempt n−1 wrote. */
+  /**
+   * 1 for the first attempt; no two attempts of a job share a number. Output of attempt n never goes where
+   * attempt n−1 wrote.
+   */
   readonly attempt: number;
   readonly lastAttempt: boolean;
   /** Aborts when the lease is lost, the attempt runs out of time, the job is cancelled or the process stops. */
@@ -48,14 +51,22 @@ export interface JobContext<S extends TSchema = TSchema> {
   finish<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
 }
 
+/** What is left of a job that will not be tried again. */
+export interface DeadJob<S extends TSchema = TSchema> {
+  readonly id: string;
+  readonly payload: Static<S>;
+  readonly projectId: string | null;
+}
+
 export interface JobHandler<S extends TSchema = TSchema> {
   readonly kind: JobKind<S>;
   run(context: JobContext<S>): Promise<void>;
   /**
    * Called in the transaction that turns the job into a dead letter (attempts exhausted, or `PermanentFailure`),
-   * so that what waited for it can be marked failed with the reason.
+   * so that what waited for it can be marked failed with the reason. When it throws, the job stays where it is
+   * and the hook is called again after the lease. The payload is not checked again: it may be of an older shape.
    */
-  dead?(tx: Tx, job: { readonly id: string; readonly payload: Static<S>; readonly projectId: string | null }, reason: string): Promise<void>;
+  dead?(tx: Tx, job: DeadJob<S>, reason: string): Promise<void>;
 }
 
 /** Ties a handler to its kind with the payload's type. */
@@ -64,7 +75,7 @@ export function handle<S extends TSchema>(
   run: JobHandler<S>['run'],
   dead?: JobHandler<S>['dead'],
 ): JobHandler {
-  return { kind, run, ...(dead ? { dead } : {}) } as unknown as JobHandler;
+  return { kind, run, ...(dead ? { dead } : {}) };
 }
 
 /** Thrown by a handler when trying again cannot help; the job becomes a dead letter at once. */
