@@ -78,7 +78,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
   const ended = exit(child);
   const url = `http://127.0.0.1:${port}`;
   const ready = async (): Promise<boolean> =>
-    command === 'worker' ? output().includes('worker is ready') : (await status(`${url}/readyz`)) === 200;
+    command === 'worker' ? output().includes('the worker is ready') : (await status(`${url}/readyz`)) === 200;
   const end = Date.now() + 30_000;
   while (!(await ready())) {
     if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}:\n${output()}`);

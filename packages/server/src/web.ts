@@ -3,13 +3,17 @@ import swagger from '@fastify/swagger';
 
 import type { Identify } from './features/access/caller.js';
 import { guardRoutes } from './features/access/guard.js';
+import { hasUsers } from './features/accounts/queries.js';
 import type { Db } from './foundation/database/connect.js';
 import { createApp, type App, type AppOptions, type Routes } from './foundation/http/app.js';
 import { describeApi } from './foundation/http/openapi.js';
+import { healthRoutes } from './health.js';
+import { buildApi, type ApiRooms, type Kit } from './kit.js';
+import { translateError } from './translate-error.js';
+import { version } from './version.js';
 
 export interface WebOptions extends AppOptions {
   readonly db: Db;
-  readonly version: string;
   readonly publicUrl: string;
   /** Origins whose pages may call the API; `*` for all. None by default. */
   readonly corsOrigins: readonly string[];
@@ -51,7 +55,7 @@ const exposedHeaders = [
 /** Mounts every room's routes on one HTTP application, behind the guard. */
 export async function buildWeb(options: WebOptions): Promise<App> {
   const app = createApp(options);
-  await app.register(swagger, describeApi({ version: options.version, publicUrl: options.publicUrl }));
+  await app.register(swagger, describeApi({ version, publicUrl: options.publicUrl }));
   if (options.corsOrigins.length > 0) {
     await app.register(cors, {
       origin: options.corsOrigins.includes('*') ? '*' : [...options.corsOrigins],
@@ -69,4 +73,56 @@ export async function buildWeb(options: WebOptions): Promise<App> {
   );
   await app.ready();
   return app;
+}
+
+/** The open door. */
+export interface Web {
+  readonly app: App;
+  /** Whether anybody has registered yet. */
+  anybody(): Promise<boolean>;
+}
+
+/** Share of the shutdown time after which uploads still under way are broken off, so that the rest can close in time. */
+const patience = 0.8;
+
+/** Builds the API's rooms and mounts their routes; nothing listens yet. */
+export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly rooms: ApiRooms }> {
+  const { settings, log, database, blobs } = kit;
+  const rooms = await buildApi(kit);
+  const health = healthRoutes({
+    version,
+    dependencies: [
+      { name: 'database', check: () => database.check() },
+      { name: 'store', check: () => blobs.check() },
+    ],
+    stopping: () => kit.stopping(),
+  });
+  const app = await buildWeb({
+    log,
+    db: database.db,
+    publicUrl: settings.publicUrl,
+    trustedProxies: settings.trustProxy,
+    corsOrigins: settings.corsOrigins,
+    identify: rooms.identify,
+    translateError,
+    routes: [health, ...rooms.routes],
+  });
+  return { app, rooms };
+}
+
+/** Opens the door to the API. */
+export async function openWeb(kit: Kit): Promise<Web> {
+  const { settings, log, database } = kit;
+  const { app, rooms } = await mountApi(kit);
+  kit.opened(async () => {
+    const giveUp = setTimeout(() => {
+      rooms.uploads.close().catch((error: unknown) => log.error({ err: error }, 'uploads did not end'));
+    }, settings.shutdownTimeoutMs * patience);
+    // Resolves when the last request has been answered.
+    await app.close();
+    clearTimeout(giveUp);
+    await rooms.uploads.close();
+  });
+  await app.listen({ host: settings.host, port: settings.port });
+  return { app, anybody: () => hasUsers(database.db) };
 }

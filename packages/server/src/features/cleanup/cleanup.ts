@@ -5,6 +5,7 @@ import type { Db } from '../../foundation/database/connect.js';
 import { defineJob, handle, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import type { Log } from '../../foundation/log.js';
 import { purgeBlobs } from '../files/purge-job.js';
+import { housekeepingHandlers, housekeepingTimetable } from './housekeeping.js';
 import { purgeDueKeys } from './purge.js';
 import { expireUploads } from './queries.js';
 
@@ -67,10 +68,11 @@ export function createCleanup(options: CleanupOptions): Cleanup {
   });
 
   return {
-    handlers: [expire, purge],
+    handlers: [expire, purge, ...housekeepingHandlers(options)],
     timetable: [
       { name: 'expire-uploads', cron: everyMinute, kind: expireUploadsJob, payload: {} },
       { name: 'purge-blobs', cron: everyMinute, kind: purgeBlobs, payload: {} },
+      ...housekeepingTimetable,
     ],
   };
 }

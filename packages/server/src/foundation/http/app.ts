@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { Ajv, type Options as AjvOptions } from 'ajv';
 import ajvFormats from 'ajv-formats';
-import fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
+import fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 
 import { isId, newId } from '../ids.js';
 import type { Log } from '../log.js';
@@ -50,12 +50,11 @@ const maxParamLength = 200;
 export function createApp(options: AppOptions): App {
   const app: App = fastify({
     loggerInstance: options.log as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     bodyLimit: jsonBodyLimit,
     routerOptions: { maxParamLength, ignoreTrailingSlash: false },
     trustProxy: options.trustedProxies.length > 0 ? [...options.trustedProxies] : false,
     genReqId: requestId,
-    requestIdLogLabel: 'requestId',
     // Uploads of any length are honest; slow ones are ended by idle and throughput limits, not by a total.
     requestTimeout: 0,
     http: { headersTimeout: 30_000, maxHeaderSize: 16 * 1024 },

@@ -1,0 +1,24 @@
+import { SecretsError } from '../config/secrets.js';
+import { StoreUnavailable } from '../foundation/blobs/blob-store.js';
+import { EmbeddedError } from '../foundation/database/embedded/embedded-error.js';
+import { MigrationError } from '../foundation/database/migration-error.js';
+import { DatabaseUnavailable } from '../foundation/database/wait.js';
+
+/** The process cannot start; the message is a sentence for a person, who can mend it. */
+export class StartError extends Error {
+  override readonly name = 'StartError';
+}
+
+const plain = [
+  StartError,
+  SecretsError,
+  StoreUnavailable,
+  EmbeddedError,
+  MigrationError,
+  DatabaseUnavailable,
+];
+
+/** True for errors whose message says all there is to say; anything else is shown with its stack. */
+export function isPlain(error: unknown): error is Error {
+  return plain.some((kind) => error instanceof kind);
+}

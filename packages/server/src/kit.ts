@@ -1,0 +1,287 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { loadOrCreateSecrets } from './config/secrets.js';
+import type { Settings } from './config.js';
+import type { Identify } from './features/access/caller.js';
+import { createAccounts } from './features/accounts/accounts.js';
+import { createCleanup, expireUploadsJob } from './features/cleanup/cleanup.js';
+import { housekeepingKinds } from './features/cleanup/housekeeping.js';
+import { createDelivery } from './features/delivery/delivery.js';
+import { createLinks } from './features/delivery/links.js';
+import { createPresenter, FileViewSchema } from './features/delivery/present.js';
+import { purgeBlobs } from './features/files/purge-job.js';
+import { fileRoutes } from './features/files/routes.js';
+import { createKeys } from './features/keys/keys.js';
+import { createProjects } from './features/projects/projects.js';
+import { createUploads, type Uploads } from './features/uploads/uploads.js';
+import { renderVariants, reviveVariants } from './features/variants/job.js';
+import { planVariants } from './features/variants/plan.js';
+import { createRequests, createVariants } from './features/variants/variants.js';
+import type { BlobStore } from './foundation/blobs/blob-store.js';
+import { openBlobStore, type BlobStoreOptions } from './foundation/blobs/open.js';
+import { systemClock } from './foundation/clock.js';
+import { openDatabase, type Database } from './foundation/database/connect.js';
+import { startEmbedded } from './foundation/database/embedded.js';
+import { migrate } from './foundation/database/migrate.js';
+import { waitForDatabase } from './foundation/database/wait.js';
+import type { Routes } from './foundation/http/app.js';
+import type { Imaging } from './foundation/imaging/imaging.js';
+import { createImaging } from './foundation/imaging/pool.js';
+import type { Log } from './foundation/log.js';
+import type { JobHandler, JobKind, TimetableEntry } from './foundation/queue/define.js';
+
+/** Folder of the SQL migrations; the path is the same from the source and from the build. */
+const migrations = new URL('../migrations/', import.meta.url);
+
+/** Seconds after which no put of an abandoned attempt can still be under way: what a store call may take, doubled. */
+const maxWriteSeconds = 15 * 60;
+/** Requests that one process holds for variants at once; each is a socket and a timer. */
+const maxWaiters = 1_000;
+
+/** What the rooms stand on: the database with its schema up to date. */
+export interface Ground {
+  readonly database: Database;
+  /** Connection string without a pooler in between; for LISTEN. */
+  readonly directUrl: string;
+  /** Names of the migrations that this process applied. */
+  readonly migrated: readonly string[];
+  close(): Promise<void>;
+}
+
+/** Everything a process is made of, built once. Doors are opened by `web.ts` and `work.ts`. */
+export interface Kit {
+  readonly settings: Settings;
+  readonly log: Log;
+  readonly database: Database;
+  readonly directUrl: string;
+  readonly blobs: BlobStore;
+  /** Closes what `opened` added, then everything below, in the opposite order of opening. */
+  close(): Promise<void>;
+  /** Adds something that must be closed before what is there already. */
+  opened(close: () => Promise<void>): void;
+  /** True once the process has begun to stop. */
+  stopping(): boolean;
+}
+
+/** What the API is made of. */
+export interface ApiRooms {
+  readonly identify: readonly Identify[];
+  readonly routes: readonly Routes[];
+  readonly uploads: Uploads;
+}
+
+/** What background work is made of. */
+export interface WorkRooms {
+  /** Every kind of job that any room enqueues. */
+  readonly kinds: readonly JobKind[];
+  readonly handlers: readonly JobHandler[];
+  readonly timetable: readonly TimetableEntry[];
+}
+
+/** Closes in the opposite order of opening; a failure is logged and does not keep the others open. */
+export function createClosers(log: Log): Pick<Kit, 'close' | 'opened' | 'stopping'> {
+  const closers: (() => Promise<void>)[] = [];
+  let closing: Promise<void> | undefined;
+  const closeAll = async (): Promise<void> => {
+    for (let close = closers.pop(); close; close = closers.pop()) {
+      try {
+        await close();
+      } catch (error) {
+        log.error({ err: error }, 'something did not close');
+      }
+    }
+  };
+  return {
+    opened: (close) => void closers.push(close),
+    close: () => (closing ??= closeAll()),
+    stopping: () => closing !== undefined,
+  };
+}
+
+/** Connects to the database, the embedded one when none is given, and brings its schema up to date. */
+export async function openGround(settings: Settings, log: Log, name: string): Promise<Ground> {
+  const closers = createClosers(log);
+  try {
+    let { databaseUrl: url, databaseDirectUrl: directUrl } = settings;
+    if (url === undefined || directUrl === undefined) {
+      await mkdir(settings.dataFolder, { recursive: true, mode: 0o700 });
+      const embedded = await startEmbedded({ folder: join(settings.dataFolder, 'postgres'), log });
+      closers.opened(() => embedded.stop());
+      url = directUrl = embedded.url;
+    } else {
+      await waitForDatabase({ url: directUrl, log });
+    }
+    const { applied } = await migrate({ url: directUrl, folder: migrations, log });
+    const database = openDatabase({
+      url,
+      poolSize: settings.databasePoolSize,
+      statementTimeoutMs: settings.statementTimeoutMs,
+      lockTimeoutMs: settings.lockTimeoutMs,
+      applicationName: `mediablobkit ${name}`,
+      log,
+    });
+    closers.opened(() => database.close());
+    return { database, directUrl, migrated: applied, close: () => closers.close() };
+  } catch (error) {
+    await closers.close();
+    throw error;
+  }
+}
+
+/** Opens the database and the store. */
+export async function buildKit(settings: Settings, log: Log, name: string): Promise<Kit> {
+  const closers = createClosers(log);
+  try {
+    const ground = await openGround(settings, log, name);
+    closers.opened(() => ground.close());
+    const blobs = await openBlobStore(storeOptions(settings, log));
+    closers.opened(() => blobs.close());
+    await blobs.check();
+    return { settings, log, database: ground.database, directUrl: ground.directUrl, blobs, ...closers };
+  } catch (error) {
+    await closers.close();
+    throw error;
+  }
+}
+
+function storeOptions(settings: Settings, log: Log): BlobStoreOptions {
+  if (settings.store === 'disk') return { backend: 'disk', folder: join(settings.dataFolder, 'blobs'), log };
+  const {
+    s3Bucket: bucket,
+    s3Region: region,
+    awsAccessKeyId,
+    awsSecretAccessKey,
+    awsSessionToken,
+  } = settings;
+  if (bucket === undefined || region === undefined)
+    throw new TypeError('config lets no S3 store pass without both');
+  return {
+    backend: 's3',
+    bucket,
+    region,
+    endpoint: settings.s3Endpoint,
+    publicEndpoint: settings.s3PublicEndpoint,
+    forcePathStyle: settings.s3ForcePathStyle,
+    createBucket: settings.s3CreateBucket,
+    credentials:
+      awsAccessKeyId === undefined || awsSecretAccessKey === undefined
+        ? undefined
+        : { accessKeyId: awsAccessKeyId, secretAccessKey: awsSecretAccessKey, sessionToken: awsSessionToken },
+    log,
+  };
+}
+
+/** Builds the rooms behind the API. */
+export async function buildApi(kit: Kit): Promise<ApiRooms> {
+  const { settings, log, blobs } = kit;
+  const { db } = kit.database;
+  const { publicUrl } = settings;
+  const clock = systemClock;
+  const { jwtSecret, linkSecret } = await secretsOf(settings);
+
+  const accounts = await createAccounts({
+    db,
+    log,
+    clock,
+    jwtSecret,
+    publicUrl,
+    accessTokenSeconds: settings.accessTokenLifetimeMs / 1000,
+    refreshTokenSeconds: settings.refreshTokenLifetimeMs / 1000,
+    registration: settings.registration,
+    parallelHashes: settings.passwordHashes,
+  });
+  const projects = createProjects({ db, log });
+  const keys = createKeys({ db, log, clock });
+  const links = createLinks({
+    secrets: [linkSecret],
+    publicUrl,
+    lifetimeSeconds: settings.linkLifetimeMs / 1000,
+    clock,
+  });
+  const present = createPresenter({ db, links, publicUrl });
+  // A child of its own for the door: an upload's header must not wait behind the workers' renders.
+  const doorImaging = openImaging(kit, 1);
+  const uploads = createUploads({
+    db,
+    blobs,
+    imaging: doorImaging,
+    planVariants,
+    present,
+    fileViewSchema: FileViewSchema,
+    publicUrl,
+    limits: {
+      maxBytes: settings.maxUploadBytes,
+      maxFiles: settings.maxFilesPerUpload,
+      idleTimeoutMs: settings.uploadIdleTimeoutMs,
+      minBytesPerSecond: settings.uploadMinThroughput,
+    },
+    defaultQuotaBytes: settings.defaultQuotaBytes ?? null,
+    log,
+  });
+  const delivery = createDelivery({
+    db,
+    blobs,
+    links,
+    variants: createRequests({ db, log, maxWaiters }),
+    clock,
+    mode: settings.delivery,
+    maxWaitSeconds: settings.maxWaitMs / 1000,
+    publicUrl,
+  });
+  return {
+    identify: [links.identify, keys.identify, accounts.identify],
+    routes: [
+      accounts.routes,
+      projects.routes,
+      keys.routes,
+      fileRoutes({ db, present, fileViewSchema: FileViewSchema }),
+      uploads.routes,
+      delivery.routes,
+    ],
+    uploads,
+  };
+}
+
+/** Builds the rooms behind background work. */
+export async function buildWork(kit: Kit): Promise<WorkRooms> {
+  const { settings, log, blobs } = kit;
+  const { db } = kit.database;
+  const temporaryFolder = join(settings.dataFolder, 'work');
+  await mkdir(temporaryFolder, { recursive: true, mode: 0o700 });
+  const variants = createVariants({
+    db,
+    blobs,
+    imaging: openImaging(kit, settings.imagingProcesses),
+    temporaryFolder,
+    maxWriteSeconds,
+    maxWaiters,
+    log,
+  });
+  const cleanup = createCleanup({ db, blobs, log, uploadStaleSeconds: settings.uploadStaleMs / 1000 });
+  return {
+    kinds: [renderVariants, reviveVariants, expireUploadsJob, purgeBlobs, ...housekeepingKinds],
+    handlers: [...variants.handlers, ...cleanup.handlers],
+    timetable: [...variants.timetable, ...cleanup.timetable],
+  };
+}
+
+function openImaging({ settings, log, opened }: Kit, size: number): Imaging {
+  const imaging = createImaging({
+    log,
+    size,
+    memoryLimitBytes: settings.imagingMemoryBytes,
+    wallClockMs: settings.imagingTimeoutMs,
+    maxPixels: settings.maxPixels,
+  });
+  opened(() => imaging.close());
+  return imaging;
+}
+
+/** The signing secrets: given, or made once into the data folder on the embedded default. */
+async function secretsOf(settings: Settings): Promise<{ jwtSecret: string; linkSecret: string }> {
+  const { jwtSecret, linkSecret } = settings;
+  if (jwtSecret !== undefined && linkSecret !== undefined) return { jwtSecret, linkSecret };
+  const made = await loadOrCreateSecrets(settings.dataFolder);
+  return { jwtSecret: jwtSecret ?? made.jwtSecret, linkSecret: linkSecret ?? made.linkSecret };
+}

@@ -1,0 +1,85 @@
+#!/usr/bin/env node
+import { Command } from 'commander';
+
+import { DemoError, runDemo } from './commands/demo.js';
+import { askHealth } from './commands/health.js';
+import { ConfigError, describe, loadConfig, type ConfigOptions, type Settings } from './config.js';
+import { version } from './version.js';
+
+const program = new Command('mediablobkit')
+  .description('The media backend you host yourself.')
+  .version(version, '-v, --version')
+  .showHelpAfterError();
+
+program
+  .command('start', { isDefault: true })
+  .description('everything in one process: database if none is given, migrations, API and worker')
+  .action(() => serve('all'));
+program
+  .command('api')
+  .description('the HTTP API alone; run as many as you like')
+  .action(() => serve('api'));
+program
+  .command('worker')
+  .description('background work alone; run as many as you like')
+  .action(() => serve('worker'));
+program
+  .command('migrate')
+  .description('bring the database’s schema up to date, then end')
+  .action(async () => {
+    const { migrateAndEnd } = await import('./commands/migrate.js');
+    await migrateAndEnd(settings({ demandSecrets: false }), print);
+  });
+program
+  .command('config')
+  .description('print the settings in force, secrets masked')
+  .action(() => print(describe(settings({ demandSecrets: false }))));
+program
+  .command('health')
+  .description('ask a running server whether it can do its work; exit code 1 when not')
+  .option('--url <url>', 'address of the server')
+  .action(async ({ url }: { url?: string }) => {
+    const { ready, text } = await askHealth(url ?? localUrl(settings({ demandSecrets: false })));
+    print(text);
+    if (!ready) process.exitCode = 1;
+  });
+program
+  .command('demo')
+  .description('fill a public project of a running server with twelve generated pictures')
+  .option('--url <url>', 'address of the server')
+  .action(async ({ url }: { url?: string }) => {
+    await runDemo({ url: url ?? localUrl(settings({ demandSecrets: false })), print });
+  });
+
+await program.parseAsync().catch(complain);
+
+async function serve(role: 'all' | 'api' | 'worker'): Promise<void> {
+  // Loaded only here: `config` and `health` need none of the server's libraries.
+  const { start } = await import('./commands/start.js');
+  await start(role, settings({}), print);
+}
+
+function settings(options: Pick<ConfigOptions, 'demandSecrets'>): Settings {
+  return loadConfig({ env: process.env, cwd: process.cwd(), ...options });
+}
+
+/** Where a server with these settings is reached from the same machine. */
+function localUrl({ host, port }: Settings): string {
+  const reachable =
+    host === '0.0.0.0' || host === '::' ? 'localhost' : host.includes(':') ? `[${host}]` : host;
+  return `http://${reachable}:${port}`;
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** What a person can mend is told in its own words; anything else with all there is to know. */
+async function complain(error: unknown): Promise<void> {
+  const { isPlain } = await import('./commands/plain-errors.js');
+  const plain = error instanceof ConfigError || error instanceof DemoError || isPlain(error);
+  process.stderr.write(
+    `${plain ? (error as Error).message : error instanceof Error ? error.stack : String(error)}\n`,
+  );
+  process.exitCode = 1;
+}

@@ -1,0 +1,30 @@
+import { hostname } from 'node:os';
+
+import { assertHandlers } from './foundation/queue/handlers.js';
+import { createRunner } from './foundation/queue/runner.js';
+import { createTimetable } from './foundation/queue/timetable.js';
+import { buildWork, type Kit } from './kit.js';
+
+/** Share of the shutdown time that running jobs get to end; then they are given back to the queue. */
+const patience = 0.8;
+
+/** Opens the door to background work: hands every room's jobs and timetable to the queue. */
+export async function openWork(kit: Kit): Promise<void> {
+  const { settings, log, database, directUrl } = kit;
+  const { kinds, handlers, timetable } = await buildWork(kit);
+  assertHandlers(kinds, handlers);
+  const runner = createRunner({
+    db: database.db,
+    handlers,
+    concurrency: settings.jobConcurrency,
+    name: `${hostname()}/${process.pid}`,
+    listenUrl: directUrl,
+    leaseSeconds: settings.jobLeaseMs / 1000,
+    log,
+  });
+  kit.opened(() => runner.stop({ drainMs: settings.shutdownTimeoutMs * patience }));
+  runner.start();
+  const clockwork = createTimetable({ db: database.db, entries: timetable, log });
+  kit.opened(() => clockwork.stop());
+  clockwork.start();
+}
