@@ -115,7 +115,7 @@ async function endPool(
   graceMs: number,
   log: Log,
 ): Promise<void> {
-  const ended = pool.end().then(() => true);
+  const ended = pool.end().then(() => true as const);
   if (await within(graceMs, ended)) return;
   log.warn({ connections: clients.size }, 'cutting database connections that are still in use');
   // In the middle of a query `end` destroys the socket. Again and again, for one may just be connecting.
