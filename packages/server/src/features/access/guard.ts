@@ -34,6 +34,9 @@ export function guardRoutes(app: App, options: GuardOptions): void {
     const where = `${String(route.method)} ${route.url}`;
     if (name === undefined) throw new Error(`The route ${where} names no permission.`);
     if (!isPermission(name)) throw new Error(`The route ${where} names an unknown permission “${name}”.`);
+    if (targetOf(route.url) === 'none' && /^\/(projects|files)\/[:*]/.test(route.url)) {
+      throw new Error(`The route ${where} must call its first parameter “:id”; the guard looks at no other.`);
+    }
     const named = targetOf(route.url) === 'none' ? 'nothing' : 'project';
     if (permissions[name].on !== named) {
       throw new Error(`The route ${where} names the permission “${name}”, which its path does not fit.`);
@@ -41,9 +44,12 @@ export function guardRoutes(app: App, options: GuardOptions): void {
   });
   app.addHook('onRequest', async (request) => {
     const { permission } = request.routeOptions.config;
-    // No route fits: the not-found handler answers, and needs no caller.
-    if (permission === undefined) return;
-    if (!isPermission(permission)) throw new TypeError(`unknown permission ${permission}`);
+    // No route fits: the not-found handler answers, and needs no caller. Nor does OPTIONS, which plugins
+    // mount for CORS and which tells nothing of any resource.
+    if (permission === undefined && (request.is404 || request.method === 'OPTIONS')) return;
+    if (permission === undefined || !isPermission(permission)) {
+      throw new TypeError(`the route ${request.routeOptions.url ?? ''} was mounted past the guard`);
+    }
     request.access = await decide(options, request, permission);
   });
 }
