@@ -33,7 +33,7 @@ const code = await runVitest({
           testTimeout: 600_000,
           hookTimeout: 300_000,
         }
-      : {}),
+      : { exclude: ['test/long/**', '**/node_modules/**'] }),
     ...(coverage
       ? {
           coverage: {
