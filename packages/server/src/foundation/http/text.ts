@@ -8,7 +8,6 @@ import Type from 'typebox';
  */
 export function lineOfText(maxLength: number, description: string) {
   return Type.String({
-    minLength: 1,
     maxLength,
     pattern: '^(?=.*[^\\s])[^\\p{Cc}\\p{Cs}\\u2028\\u2029]*$',
     description,
