@@ -59,9 +59,10 @@ export function healthRoutes({ version, dependencies, stopping }: HealthOptions)
         },
         async (request, reply) => {
           const results = await Promise.all(
-            dependencies.map(async ({ name, check }) => {
+            dependencies.map(async (dependency) => {
+              const { name } = dependency;
               try {
-                await withinTime(check());
+                await withinTime(dependency.check());
                 return [name, 'ok'] as const;
               } catch (error) {
                 request.log.warn({ err: error, dependency: name }, 'a dependency is not available');

@@ -29,6 +29,7 @@ import type { Routes } from './foundation/http/app.js';
 import type { Imaging } from './foundation/imaging/imaging.js';
 import { createImaging } from './foundation/imaging/pool.js';
 import type { Log } from './foundation/log.js';
+import { cancel } from './foundation/queue/cancel.js';
 import type { JobHandler, JobKind, TimetableEntry } from './foundation/queue/define.js';
 
 /** Folder of the SQL migrations; the path is the same from the source and from the build. */
@@ -36,6 +37,8 @@ const migrations = new URL('../migrations/', import.meta.url);
 
 /** Seconds after which no put of an abandoned attempt can still be under way: what a store call may take, doubled. */
 const maxWriteSeconds = 15 * 60;
+/** Longest time between two signs of life of an upload; one missed beat must not make it look dead. */
+const longestSilenceMs = 30_000;
 /** Requests that one process holds for variants at once; each is a socket and a timer. */
 const maxWaiters = 1_000;
 
@@ -104,13 +107,15 @@ export async function openGround(settings: Settings, log: Log, name: string): Pr
   const closers = createClosers(log);
   try {
     let { databaseUrl: url, databaseDirectUrl: directUrl } = settings;
+    let pooled = false;
     if (url === undefined || directUrl === undefined) {
       await mkdir(settings.dataFolder, { recursive: true, mode: 0o700 });
       const embedded = await startEmbedded({ folder: join(settings.dataFolder, 'postgres'), log });
       closers.opened(() => embedded.stop());
       url = directUrl = embedded.url;
     } else {
-      await waitForDatabase({ url: directUrl, log });
+      ({ pooled } = await waitForDatabase({ url, log }));
+      if (directUrl !== url) await waitForDatabase({ url: directUrl, log });
     }
     const { applied } = await migrate({ url: directUrl, folder: migrations, log });
     const database = openDatabase({
@@ -119,6 +124,7 @@ export async function openGround(settings: Settings, log: Log, name: string): Pr
       statementTimeoutMs: settings.statementTimeoutMs,
       lockTimeoutMs: settings.lockTimeoutMs,
       applicationName: `mediablobkit ${name}`,
+      pooled,
       log,
     });
     closers.opened(() => database.close());
@@ -147,29 +153,8 @@ export async function buildKit(settings: Settings, log: Log, name: string): Prom
 
 function storeOptions(settings: Settings, log: Log): BlobStoreOptions {
   if (settings.store === 'disk') return { backend: 'disk', folder: join(settings.dataFolder, 'blobs'), log };
-  const {
-    s3Bucket: bucket,
-    s3Region: region,
-    awsAccessKeyId,
-    awsSecretAccessKey,
-    awsSessionToken,
-  } = settings;
-  if (bucket === undefined || region === undefined)
-    throw new TypeError('config lets no S3 store pass without both');
-  return {
-    backend: 's3',
-    bucket,
-    region,
-    endpoint: settings.s3Endpoint,
-    publicEndpoint: settings.s3PublicEndpoint,
-    forcePathStyle: settings.s3ForcePathStyle,
-    createBucket: settings.s3CreateBucket,
-    credentials:
-      awsAccessKeyId === undefined || awsSecretAccessKey === undefined
-        ? undefined
-        : { accessKeyId: awsAccessKeyId, secretAccessKey: awsSecretAccessKey, sessionToken: awsSessionToken },
-    log,
-  };
+  if (settings.s3 === undefined) throw new TypeError('config gives every S3 store its access');
+  return { backend: 's3', ...settings.s3, log };
 }
 
 /** Builds the rooms behind the API. */
@@ -191,7 +176,12 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     registration: settings.registration,
     parallelHashes: settings.passwordHashes,
   });
-  const projects = createProjects({ db, log });
+  const projects = createProjects({
+    db,
+    log,
+    // Nobody waits for the pictures of a deleted project; a restored one has them planned anew.
+    onDeleted: async (tx, { id }) => void (await cancel(tx, { projectId: id })),
+  });
   const keys = createKeys({ db, log, clock });
   const links = createLinks({
     secrets: [linkSecret],
@@ -216,6 +206,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
       idleTimeoutMs: settings.uploadIdleTimeoutMs,
       minBytesPerSecond: settings.uploadMinThroughput,
     },
+    heartbeatMs: Math.min(longestSilenceMs, settings.uploadStaleMs / 3),
     defaultQuotaBytes: settings.defaultQuotaBytes ?? null,
     log,
   });
@@ -266,7 +257,8 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
   };
 }
 
-function openImaging({ settings, log, opened }: Kit, size: number): Imaging {
+function openImaging(kit: Kit, size: number): Imaging {
+  const { settings, log } = kit;
   const imaging = createImaging({
     log,
     size,
@@ -274,7 +266,7 @@ function openImaging({ settings, log, opened }: Kit, size: number): Imaging {
     wallClockMs: settings.imagingTimeoutMs,
     maxPixels: settings.maxPixels,
   });
-  opened(() => imaging.close());
+  kit.opened(() => imaging.close());
   return imaging;
 }
 

@@ -1,7 +1,7 @@
 import { encodePng } from '../foundation/imaging/png.js';
 
 /** Skies from dusk to noon: top, horizon, and the colour of the hills. */
-const moods: readonly (readonly [Colour, Colour, Colour])[] = [
+const moods: readonly [Mood, ...Mood[]] = [
   [
     [24, 32, 84],
     [250, 150, 96],
@@ -34,6 +34,7 @@ const moods: readonly (readonly [Colour, Colour, Colour])[] = [
   ],
 ];
 
+type Mood = readonly [Colour, Colour, Colour];
 type Colour = readonly [number, number, number];
 
 /**
@@ -44,7 +45,7 @@ type Colour = readonly [number, number, number];
  */
 export function landscape(number: number, width: number, height: number): Buffer {
   const random = seededRandom(number + 1);
-  const [top, horizon, hills] = moods[number % moods.length] ?? moods[0]!;
+  const [top, horizon, hills] = moods[number % moods.length] ?? moods[0];
   const sun = { x: width * (0.2 + 0.6 * random()), y: height * (0.2 + 0.3 * random()), r: height * 0.07 };
   const ridges = Array.from({ length: 5 }, (_, depth) => ridge(depth, width, height, random));
   const data = Buffer.alloc(width * height * 3);

@@ -70,7 +70,8 @@ async function demandFreePort(settings: Settings): Promise<void> {
   });
 }
 
-function inPlainWords(error: unknown, { host, port }: Settings): unknown {
+function inPlainWords(error: unknown, { host, port }: Settings): Error {
+  if (!(error instanceof Error)) return new Error(String(error));
   switch ((error as NodeJS.ErrnoException).code) {
     case 'EADDRINUSE':
       return new StartError(

@@ -76,9 +76,9 @@ export const table = {
   }),
   port: server.given({
     name: 'PORT',
-    kind: integer({ min: 0, max: 65_535 }),
+    kind: integer({ min: 1, max: 65_535 }),
     standard: '8420',
-    doc: 'Port to listen on; `0` takes any free one.',
+    doc: 'Port to listen on.',
   }),
   publicUrl: server.optional({
     name: 'MBK_PUBLIC_URL',

@@ -52,7 +52,7 @@ export async function createLog(options: LogOptions): Promise<Log> {
     return pino(
       settings,
       pretty({
-        colorize: process.stdout.hasColors?.() ?? false,
+        colorize: process.stdout.isTTY && process.stdout.hasColors(),
         translateTime: 'SYS:HH:MM:ss.l',
         ignore: 'requestId',
         sync: true,

@@ -61,6 +61,7 @@ async function renderJob(
   const { payload, projectId, attempt, signal } = context;
   if (projectId === null) throw new TypeError('a render-variants job belongs to a project');
   signal.throwIfAborted();
+  const began = performance.now();
   const claim = await claimVariants(db, payload, projectId, { attempt, maxWriteSeconds });
   if (!claim) return;
   try {
@@ -68,6 +69,14 @@ async function renderJob(
       const result = await makeVariants(options, claim, folder, signal);
       const made = new Map(result.images.map((image) => [image.name, image]));
       await context.finish((tx) => completeClaim(tx, claim, made, factsOf(result), maxWriteSeconds));
+      context.log.info(
+        {
+          fileId: payload.fileId,
+          variants: claim.variants.map(({ name }) => name),
+          durationMs: Math.round(performance.now() - began),
+        },
+        'variants rendered',
+      );
     });
   } catch (error) {
     // Whoever holds the lease now has taken the rows over, or will.

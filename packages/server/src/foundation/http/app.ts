@@ -48,8 +48,10 @@ const maxParamLength = 200;
  * constant security headers, one log line per request.
  */
 export function createApp(options: AppOptions): App {
+  // Fastify's routes are typed by the logger they log with; its own interface is all they need.
+  const logger: FastifyBaseLogger = options.log;
   const app: App = fastify({
-    loggerInstance: options.log as FastifyBaseLogger,
+    loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     bodyLimit: jsonBodyLimit,
     routerOptions: { maxParamLength, ignoreTrailingSlash: false },
