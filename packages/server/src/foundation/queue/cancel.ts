@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 
-import type { Tx } from '../database/connect.js';
+import type { Db, Tx } from '../database/connect.js';
 import type { JobKind } from './define.js';
 import { cancelNotice, channel } from './listen.js';
 import { shareOf } from './turns.js';
@@ -28,6 +28,12 @@ export async function cancel(tx: Tx, target: CancelTarget): Promise<Cancelled> {
   const running = await cancelRunning(tx, target);
   const second = await cancelWaiting(tx, target);
   return { waiting: first + second, running };
+}
+
+/** True when running jobs may have been cancelled; the notice of it can be lost. */
+export async function anyCancelled(db: Db): Promise<boolean> {
+  const { rows } = await sql<{ any: boolean }>`SELECT EXISTS (SELECT FROM cancelled_jobs) AS any`.execute(db);
+  return rows[0]?.any ?? false;
 }
 
 async function cancelWaiting(tx: Tx, target: CancelTarget): Promise<number> {

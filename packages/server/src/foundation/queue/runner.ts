@@ -4,6 +4,7 @@ import type { Db } from '../database/connect.js';
 import { newId } from '../ids.js';
 import type { Log } from '../log.js';
 import type { Stop } from './attempt.js';
+import { anyCancelled } from './cancel.js';
 import { standardBackoff, type Backoff } from './backoff.js';
 import { PermanentFailure, type JobHandler } from './define.js';
 import { releaseExpired } from './give-back.js';
@@ -118,6 +119,7 @@ export function createRunner(options: RunnerOptions): Runner {
         await slots.settle(job, { kind: 'failed', error, permanent: true });
       }
       while ((await admitDue(db)).more);
+      if (slots.running > 0 && (await anyCancelled(db))) beating.now();
       outage.succeeded();
     } catch (error) {
       outage.failed(error);
