@@ -169,7 +169,7 @@ suite('faults', () => {
   });
 
   test('each says what is expected', () => {
-    expect(faultsOf({ PORT: '70000' })).toEqual(['PORT must be a whole number from 0 to 65535.']);
+    expect(faultsOf({ PORT: '70000' })).toEqual(['PORT must be a whole number from 1 to 65535.']);
     expect(faultsOf({ LOG_LEVEL: ' ' })).toEqual([
       'LOG_LEVEL is set but empty; give it a value or remove it.',
     ]);
@@ -177,7 +177,7 @@ suite('faults', () => {
 
   test('the error’s message lists them', () => {
     expect(() => load({ PORT: '-1', MBK_STORE: 'x' })).toThrow(
-      'The settings have 2 faults:\n  - PORT must be a whole number from 0 to 65535.\n  - MBK_STORE must be one of auto, disk, s3.',
+      'The settings have 2 faults:\n  - PORT must be a whole number from 1 to 65535.\n  - MBK_STORE must be one of auto, disk, s3.',
     );
   });
 

@@ -180,7 +180,9 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     db,
     log,
     // Nobody waits for the pictures of a deleted project; a restored one has them planned anew.
-    onDeleted: async (tx, { id }) => void (await cancel(tx, { projectId: id })),
+    onDeleted: async (tx, { id }) => {
+      await cancel(tx, { projectId: id });
+    },
   });
   const keys = createKeys({ db, log, clock });
   const links = createLinks({

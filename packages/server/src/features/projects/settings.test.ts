@@ -142,8 +142,8 @@ describe('settings of a person', () => {
   it('have the three variants of the roadmap by default', () => {
     expect(defaultSettings().variants).toEqual({
       thumbnail: { width: 200, height: 200, fit: 'cover', format: 'webp' },
-      medium: { width: 800, fit: 'inside', format: 'webp' },
-      large: { width: 1600, fit: 'inside', format: 'jpeg' },
+      medium: { width: 800, height: 800, fit: 'inside', format: 'webp' },
+      large: { width: 1600, height: 1600, fit: 'inside', format: 'jpeg' },
     });
   });
 

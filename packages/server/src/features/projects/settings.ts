@@ -55,8 +55,8 @@ export function defaultSettings(): ProjectSettings {
   return {
     variants: namedVariants([
       ['thumbnail', { width: 200, height: 200, fit: 'cover', format: 'webp' }],
-      ['medium', { width: 800, fit: 'inside', format: 'webp' }],
-      ['large', { width: 1600, fit: 'inside', format: 'jpeg' }],
+      ['medium', { width: 800, height: 800, fit: 'inside', format: 'webp' }],
+      ['large', { width: 1600, height: 1600, fit: 'inside', format: 'jpeg' }],
     ]),
     quota: { bytes: null, files: null, bytesPerUpload: null },
     allowedTypes: ['*/*'],
