@@ -48,13 +48,17 @@ export interface TestRequest {
 }
 
 /** JSON that tests look into, as loosely typed as `JSON.parse` leaves it. */
-type Json = ReturnType<typeof JSON.parse>;
+export type Json = ReturnType<typeof JSON.parse>;
 
 export interface TestAnswer {
   readonly status: number;
   /** The JSON of the body; undefined when there is none. */
   readonly body: Json;
   readonly headers: LightMyRequestResponse['headers'];
+  /** What the answer complains about: the pointers of a problem's `errors`. */
+  readonly pointers: readonly string[];
+  /** The ids of a list's items. */
+  readonly ids: readonly string[];
   /** The body's text without its request id: equal answers have equal texts. */
   readonly text: string;
 }
@@ -134,9 +138,13 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
         ? {}
         : { payload: typeof request.body === 'string' ? request.body : JSON.stringify(request.body) }),
     });
+    const body = (answer.body === '' ? undefined : JSON.parse(answer.body)) as
+      { errors?: { pointer: string }[]; data?: { id: string }[] } | undefined;
     return {
       status: answer.statusCode,
-      body: answer.body === '' ? undefined : JSON.parse(answer.body),
+      body,
+      pointers: body?.errors?.map(({ pointer }) => pointer) ?? [],
+      ids: body?.data?.map(({ id }) => id) ?? [],
       headers: answer.headers,
       text: answer.body.replace(/"requestId":"[^"]*"/, '"requestId":""'),
     };

@@ -119,7 +119,7 @@ async function ask(
     status: answer.statusCode,
     text: answer.body.replace(/"requestId":"[^"]*"/, ''),
     headers: answer.headers,
-    access: (answer.statusCode === 200 && answer.body !== '' ? answer.json() : undefined) as unknown,
+    access: answer.statusCode === 200 && answer.body !== '' ? answer.json() : undefined,
   };
 }
 
