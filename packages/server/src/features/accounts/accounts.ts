@@ -43,6 +43,9 @@ export interface Accounts {
 /** People, their passwords and their sessions. */
 export async function createAccounts(options: AccountsOptions): Promise<Accounts> {
   const { db, log, clock } = options;
+  // Both go into places that know whole seconds only: `exp`, `expiresIn`, `Max-Age`.
+  const accessTokenSeconds = Math.floor(options.accessTokenSeconds);
+  const refreshTokenSeconds = Math.floor(options.refreshTokenSeconds);
   const sessions = createSessions({
     db,
     log,
@@ -50,10 +53,10 @@ export async function createAccounts(options: AccountsOptions): Promise<Accounts
     accessTokens: await createAccessTokens({
       secret: options.jwtSecret,
       issuer: options.issuer ?? 'mediablobkit',
-      lifetimeSeconds: options.accessTokenSeconds,
+      lifetimeSeconds: accessTokenSeconds,
       clock,
     }),
-    refreshTokenSeconds: options.refreshTokenSeconds,
+    refreshTokenSeconds,
   });
   const people = createPeople({
     db,
@@ -66,7 +69,7 @@ export async function createAccounts(options: AccountsOptions): Promise<Accounts
   });
   const cookie = createRefreshCookie({
     publicUrl: options.publicUrl,
-    lifetimeSeconds: options.refreshTokenSeconds,
+    lifetimeSeconds: refreshTokenSeconds,
   });
   return { routes: accountRoutes({ db, people, sessions, cookie }), identify: sessions.identify };
 }
