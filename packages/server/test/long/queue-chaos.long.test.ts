@@ -45,6 +45,13 @@ async function kill(child: ChildProcess): Promise<void> {
   await gone;
 }
 
+/** Lets a process sleep through its leases and wake up in the belief that it holds them. */
+async function pause(child: ChildProcess): Promise<void> {
+  child.kill('SIGSTOP');
+  await new Promise((resolve) => setTimeout(resolve, leaseSeconds * 2_000));
+  child.kill('SIGCONT');
+}
+
 /** Numbers in [0, 1), the same in every run (mulberry32). */
 function seeded(seed: number): () => number {
   let state = seed;
@@ -69,7 +76,7 @@ async function until(condition: () => Promise<boolean>, limitMs: number): Promis
   }
 }
 
-test('four workers, twelve kill −9, 3,000 jobs: none lost, none left, none finished twice', async () => {
+test('four workers, twelve kill −9, three long pauses, 3,000 jobs: none lost, none left, none finished twice', async () => {
   const random = seeded(seed);
   const { db } = scene.database;
   const payload = Type.Object({ n: Type.Integer() });
@@ -85,14 +92,17 @@ test('four workers, twelve kill −9, 3,000 jobs: none lost, none left, none fin
   }
   const present = [0, 1, 2, 3].map((n) => start(`worker-${n}`));
 
+  const pauses: Promise<void>[] = [];
   for (let killed = 0; killed < kills; killed += 1) {
     // Each victim falls once a seeded share of the work is done, so that it always has jobs in hand.
     const threshold = Math.floor((jobs * (killed + random())) / (kills + 1));
     await until(async () => (await count('finished_jobs')) >= threshold, 30_000);
+    if (killed % 4 === 1) pauses.push(pause(present[Math.floor(random() * present.length)]!));
     const victim = Math.floor(random() * present.length);
     await kill(present[victim]!);
     present[victim] = start(`worker-${killed + 4}`);
   }
+  await Promise.all(pauses);
   await until(async () => (await count('finished_jobs')) === jobs, 60_000);
 
   expect(await count('waiting_jobs')).toBe(0);

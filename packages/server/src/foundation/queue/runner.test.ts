@@ -198,7 +198,7 @@ describe('leases', () => {
       await done.passed;
     });
     const id = await queue.add(note, { n: 1 });
-    const lease = { handlers: [handler], leaseSeconds: 0.15 };
+    const lease = { handlers: [handler], leaseSeconds: 0.6 };
     queue.runner(lease);
     queue.runner(lease);
     await until(() => runs === 1);
@@ -231,6 +231,26 @@ describe('leases', () => {
     await until(() => reasons.length === 1);
     expect(reasons[0]).toBeInstanceOf(LeaseLost);
     expect(await queue.job(id)).toMatchObject({ place: 'done', attempt: 2 });
+  });
+
+  test('that cannot be renewed any more abort the attempt before others can have it', async () => {
+    let reason: unknown;
+    const id = await queue.add(note, { n: 1 });
+    const handler = handle(note, async ({ signal }) => {
+      // The heartbeat's statement hangs.
+      await queue.db.transaction().execute(async (tx) => {
+        await sql`LOCK TABLE running_jobs IN ACCESS EXCLUSIVE MODE`.execute(tx);
+        await aborted(signal).catch((error: unknown) => {
+          reason = error;
+        });
+      });
+      signal.throwIfAborted();
+    });
+    const runner = queue.runner({ handlers: [handler], leaseSeconds: 0.3 });
+    await until(() => reason !== undefined);
+    expect(reason).toBeInstanceOf(LeaseLost);
+    await runner.stop();
+    expect(await queue.job(id)).toMatchObject({ attempt: 1 });
   });
 
   test('of a worker that died in the last attempt make a dead letter', async () => {

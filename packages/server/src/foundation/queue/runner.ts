@@ -98,10 +98,16 @@ export function createRunner(options: RunnerOptions): Runner {
       }
     } catch (error) {
       outage.failed(error);
-      // Cut off for a whole lease: others may be running these jobs by now.
-      for (const hold of holds) {
-        if (performance.now() - hold.renewedAt > leaseSeconds * 1000) hold.attempt?.stop('lost');
-      }
+    }
+  }
+
+  /**
+   * Ends attempts whose lease has run out by this process's own clock: others may be running these jobs by now.
+   * Besides the beat, because a beat may hang in a connection that leads nowhere.
+   */
+  async function endOverdue(): Promise<void> {
+    for (const hold of slots.holds()) {
+      if (performance.now() - hold.renewedAt > leaseSeconds * 1000) hold.attempt?.stop('lost');
     }
   }
 
@@ -129,6 +135,7 @@ export function createRunner(options: RunnerOptions): Runner {
 
   const polling = repeat(poll, () => pollMs * (0.9 + Math.random() * 0.2));
   const beating = repeat(beat, () => (leaseSeconds * 1000) / 3);
+  const watching = repeat(endOverdue, () => (leaseSeconds * 1000) / 3);
 
   async function stop(drainMs: number): Promise<void> {
     slots.close();
@@ -144,7 +151,7 @@ export function createRunner(options: RunnerOptions): Runner {
       }
     }
     await within(
-      Promise.all([quiet, beating.stop()]).then(() => undefined),
+      Promise.all([quiet, beating.stop(), watching.stop()]).then(() => undefined),
       lastWordsMs,
     );
   }
@@ -159,6 +166,7 @@ export function createRunner(options: RunnerOptions): Runner {
       started = true;
       polling.start(0);
       beating.start();
+      watching.start();
       if (options.listenUrl !== undefined) {
         listener = listen({
           url: options.listenUrl,
