@@ -325,6 +325,41 @@ describe('waking', () => {
     expect(await queue.job(id)).toMatchObject({ place: 'done', attempt: 1 });
   });
 
+  test('a database that refuses everything is reported once, and work goes on when it is well again', async () => {
+    const broken = gate();
+    const ids = await queue.addMany(note, [{ payload: { n: 1 } }, { payload: { n: 2 } }]);
+    const handler = handle(note, async ({ payload: { n }, attempt }) => {
+      await broken.passed;
+      if (n === 2 && attempt === 1) throw new Error('just now');
+    });
+    queue.runner({ handlers: [handler] });
+    await until(async () => (await queue.job(ids[1]))?.place === 'running');
+    await sql`ALTER TABLE finished_jobs RENAME TO gone`.execute(queue.db);
+    await sql`ALTER TABLE waiting_jobs RENAME TO gone_too`.execute(queue.db);
+    broken.open();
+    const told = (message: string) => queue.lines.filter((line) => line['msg'] === message).length;
+    await until(() => told('the queue still cannot use the database') > 2);
+    await sql`ALTER TABLE gone_too RENAME TO waiting_jobs`.execute(queue.db);
+    await sql`ALTER TABLE gone RENAME TO finished_jobs`.execute(queue.db);
+    await until(async () => (await isOver(ids[0])()) && (await isOver(ids[1])()));
+    expect(await queue.job(ids[0])).toMatchObject({ place: 'done', attempt: 1 });
+    expect(await queue.job(ids[1])).toMatchObject({ place: 'done', attempt: 2 });
+    expect(told('the queue can use the database again')).toBeGreaterThan(0);
+    expect(told('the queue cannot use the database; trying again')).toBe(
+      told('the queue can use the database again'),
+    );
+  });
+
+  test('where nobody can listen, polling does', async () => {
+    const nowhere = new URL(queue.url);
+    nowhere.pathname = '/there_is_no_such_database';
+    queue.runner({ handlers: [handle(note, async () => undefined)], listenUrl: nowhere.href });
+    const id = await queue.add(note, { n: 1 });
+    await until(isOver(id));
+    expect(await queue.job(id)).toMatchObject({ place: 'done' });
+    await until(() => queue.lines.some((line) => line['msg'] === 'cannot listen for jobs; polling instead'));
+  });
+
   async function listeners(): Promise<number> {
     const { rows } = await sql`
       SELECT FROM pg_stat_activity WHERE datname = current_database() AND query = ${`LISTEN ${channel}`}
