@@ -179,6 +179,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
   const projects = createProjects({
     db,
     log,
+    publicUrl,
     // Nobody waits for the pictures of a deleted project; a restored one has them planned anew.
     onDeleted: async (tx, { id }) => {
       await cancel(tx, { projectId: id });

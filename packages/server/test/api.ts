@@ -102,12 +102,13 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
     pretty: false,
     ...(onLogLine ? { destination: { write: (line: string) => onLogLine(line) } } : {}),
   });
+  const publicUrl = options.publicUrl ?? 'http://localhost:8420';
   const accounts = await createAccounts({
     db,
     log,
     clock,
     jwtSecret: options.jwtSecret ?? 'a secret that is only good for tests, 32 bytes',
-    publicUrl: options.publicUrl ?? 'http://localhost:8420',
+    publicUrl,
     accessTokenSeconds: 900,
     refreshTokenSeconds: 30 * 86_400,
     registration: options.registration ?? 'open',
@@ -119,7 +120,7 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
   const keys = createKeys({ db, log, clock });
   const app = createApp({ log, trustedProxies: [] });
   guardRoutes(app, { db, identify: [accounts.identify, keys.identify, ...(options.identify ?? [])] });
-  const projects = createProjects({ db, log, ...options.projects });
+  const projects = createProjects({ db, log, publicUrl, ...options.projects });
   for (const routes of [accounts.routes, projects.routes, keys.routes, ...(options.routes ?? [])])
     routes(app);
   await app.ready();

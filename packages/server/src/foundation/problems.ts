@@ -140,7 +140,7 @@ export const problems = {
   'unsupported-media-type': {
     status: 415,
     title: 'The content type is not supported here',
-    doc: 'The route reads another type of body; `detail` names those it reads.',
+    doc: 'The route reads another type of body; its description in OpenAPI names it.',
   },
   'type-not-allowed': {
     status: 415,

@@ -53,7 +53,7 @@ describe('the list of files', () => {
       seen.push(...(body['data'] as Shown[]).map(({ filename }) => filename));
       const link = headers['link'] as string | undefined;
       expect(body['nextCursor'] === null).toBe(link === undefined);
-      url = link?.slice(1, link.indexOf('>'));
+      url = link && `/projects/${project}/files${link.slice(1, link.indexOf('>'))}`;
     }
     expect(seen).toEqual(['6.txt', '5.txt', '4.txt', '3.txt', '2.txt', '1.txt', '0.txt']);
   });

@@ -217,8 +217,8 @@ describe('listing keys', () => {
     const made: string[] = [];
     for (let n = 0; n < 3; n++) made.unshift((await api.createKey(owner, id)).id);
     const first = await api.call('GET', `/projects/${id}/keys?limit=2`, { token: owner.token });
-    const next = /^<(.*)>; rel="next"$/.exec(String(first.headers['link']))?.[1] ?? '';
-    const second = await api.call('GET', next, { token: owner.token });
+    const next = /^<(\?.*)>; rel="next"$/.exec(String(first.headers['link']))?.[1] ?? '';
+    const second = await api.call('GET', `/projects/${id}/keys${next}`, { token: owner.token });
     const ids = [...first.ids, ...second.ids];
     expect(ids).toEqual(made);
     expect(second.body.nextCursor).toBeNull();

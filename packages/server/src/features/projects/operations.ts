@@ -18,6 +18,8 @@ import { checkSettings } from './settings.js';
 export interface ProjectsOptions {
   readonly db: Db;
   readonly log: Log;
+  /** Where clients reach the server, without a slash at the end. */
+  readonly publicUrl: string;
   /** Rooms above: settings changed; runs in the transaction that changes them. */
   readonly onSettingsChanged?: (tx: Tx, project: Project, before: Project) => Promise<void>;
   /** Rooms above: the project is deleted; runs in the transaction that does it. */
@@ -32,6 +34,7 @@ export interface ProjectWithUsage {
 /** What the routes do, each in one transaction. */
 export interface ProjectOperations {
   readonly db: Db;
+  readonly publicUrl: string;
   create(ownerId: string, input: { name: string; settings?: unknown }): Promise<ProjectWithUsage>;
   change(
     projectId: string,
@@ -45,6 +48,7 @@ export function projectOperations(options: ProjectsOptions): ProjectOperations {
   const { db, log } = options;
   return {
     db,
+    publicUrl: options.publicUrl,
     create(ownerId, input) {
       const settings = checkSettings(input.settings ?? {});
       return inTransaction(db, async (tx) => {

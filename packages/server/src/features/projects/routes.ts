@@ -28,7 +28,7 @@ async function refuseWrongSettings(request: { readonly body: unknown }): Promise
 }
 
 export function projectRoutes(operations: ProjectOperations): Routes {
-  const { db } = operations;
+  const { db, publicUrl } = operations;
   return (app) => {
     app.post(
       '/projects',
@@ -45,7 +45,9 @@ export function projectRoutes(operations: ProjectOperations): Routes {
       },
       async (request, reply) => {
         const { project, usage } = await operations.create(personOf(request.access).userId, request.body);
-        reply.code(201).headers({ location: `/projects/${project.id}`, etag: projectTag(project) });
+        reply
+          .code(201)
+          .headers({ location: `${publicUrl}/projects/${project.id}`, etag: projectTag(project) });
         return presentProject(project, usage);
       },
     );

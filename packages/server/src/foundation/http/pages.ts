@@ -52,11 +52,14 @@ export function cutPage<R extends { readonly id: string }>(
   };
 }
 
-/** The `Link` header of a page (RFC 8288), relative to the request: empty on the last page. */
+/**
+ * The `Link` header of a page (RFC 8288); nothing on the last page. Only a query, which is resolved against the
+ * request's own URL: it stays right behind a proxy that strips a part of the path.
+ */
 export function nextLink(url: string, nextCursor: string | null): Record<string, string> {
   if (nextCursor === null) return {};
-  const [path = '', query = ''] = url.split('?', 2);
+  const [, query = ''] = url.split('?', 2);
   const parameters = new URLSearchParams(query);
   parameters.set('cursor', nextCursor);
-  return { link: `<${path}?${parameters.toString()}>; rel="next"` };
+  return { link: `<?${parameters.toString()}>; rel="next"` };
 }

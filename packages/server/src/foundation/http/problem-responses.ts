@@ -115,7 +115,14 @@ export function toProblem(error: unknown, translate?: (error: unknown) => Proble
     const code =
       (framework.code && frameworkCodes[framework.code]) ||
       (framework.statusCode !== undefined && framework.statusCode < 500 && statusCodes[framework.statusCode]);
-    if (code) return new Problem(code, { detail: error.message, cause: error });
+    if (code) {
+      // Fastify only repeats the title of this one.
+      const detail =
+        code === 'unsupported-media-type'
+          ? 'This route does not read bodies of this Content-Type.'
+          : error.message;
+      return new Problem(code, { detail, cause: error });
+    }
   }
   return new Problem('internal-error', {
     detail: 'The request id finds what happened in the log.',
