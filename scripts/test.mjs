@@ -28,7 +28,7 @@ const code = await runVitest({
     ...(long
       ? // One file after another: each uses the machine fully, and measures.
         {
-          include: ['test/long/**/*.long.test.ts'],
+          include: ['test/long/**/*.long.ts'],
           fileParallelism: false,
           testTimeout: 600_000,
           hookTimeout: 300_000,

@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os';
+
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -5,6 +7,8 @@ export default defineConfig({
     environment: 'node',
     // Processes, not threads: killing children, signals and native modules behave as in production.
     pool: 'forks',
+    // vitest leaves a core to itself and would run one file at a time on two; half of a test's time is waiting.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
     globalSetup: ['test/global-setup.ts'],
     // A busy two-core machine takes ten times what a quiet one does; a hang still ends the run.

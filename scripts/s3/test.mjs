@@ -1,6 +1,6 @@
 // Runs the blob contract on real S3 servers: installs them, starts them, runs the long suite, stops them.
 //   node scripts/s3/test.mjs [rgw] [swift]      both when none is named
-// TEST_S3_RGW or TEST_S3_SWIFT (see packages/server/test/long/s3-contract.long.test.ts) names a server that runs
+// TEST_S3_RGW or TEST_S3_SWIFT (see packages/server/test/long/s3-contract.long.ts) names a server that runs
 // already; the others are started here in a temporary folder, which is removed at the end.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -80,8 +80,8 @@ async function main() {
       environment[variable] = `http://${credentials[name]}@127.0.0.1:${port}`;
     }
     return await run(
-      'npx',
-      ['vitest', 'run', '--root', 'packages/server', 'test/long/s3-contract.long.test.ts'],
+      process.execPath,
+      [join(here, '..', 'test.mjs'), '--long', 'test/long/s3-contract'],
       environment,
     );
   } finally {

@@ -59,10 +59,12 @@ export interface Kit {
   readonly database: Database;
   readonly directUrl: string;
   readonly blobs: BlobStore;
-  /** Closes what `opened` added, then everything below, in the opposite order of opening. */
+  /** Closes the doors, then everything else in the opposite order of opening. */
   close(): Promise<void>;
   /** Adds something that must be closed before what is there already. */
   opened(close: () => Promise<void>): void;
+  /** Adds a door: all doors are closed together, before anything else, so that none waits for another's patience. */
+  openedDoor(close: () => Promise<void>): void;
   /** True once the process has begun to stop. */
   stopping(): boolean;
 }
@@ -83,20 +85,24 @@ export interface WorkRooms {
 }
 
 /** Closes in the opposite order of opening; a failure is logged and does not keep the others open. */
-export function createClosers(log: Log): Pick<Kit, 'close' | 'opened' | 'stopping'> {
+export function createClosers(log: Log): Pick<Kit, 'close' | 'opened' | 'openedDoor' | 'stopping'> {
   const closers: (() => Promise<void>)[] = [];
+  const doors: (() => Promise<void>)[] = [];
   let closing: Promise<void> | undefined;
-  const closeAll = async (): Promise<void> => {
-    for (let close = closers.pop(); close; close = closers.pop()) {
-      try {
-        await close();
-      } catch (error) {
-        log.error({ err: error }, 'something did not close');
-      }
+  const closeOne = async (close: () => Promise<void>): Promise<void> => {
+    try {
+      await close();
+    } catch (error) {
+      log.error({ err: error }, 'something did not close');
     }
+  };
+  const closeAll = async (): Promise<void> => {
+    await Promise.all(doors.map(closeOne));
+    for (let close = closers.pop(); close; close = closers.pop()) await closeOne(close);
   };
   return {
     opened: (close) => void closers.push(close),
+    openedDoor: (close) => void doors.push(close),
     close: () => (closing ??= closeAll()),
     stopping: () => closing !== undefined,
   };

@@ -82,9 +82,6 @@ export interface Web {
   anybody(): Promise<boolean>;
 }
 
-/** Share of the shutdown time after which uploads still under way are broken off, so that the rest can close in time. */
-const patience = 0.8;
-
 /** Builds the API's rooms and mounts their routes; nothing listens yet. */
 export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly rooms: ApiRooms }> {
   const { settings, log, database, blobs } = kit;
@@ -114,10 +111,10 @@ export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly 
 export async function openWeb(kit: Kit): Promise<Web> {
   const { settings, log, database } = kit;
   const { app, rooms } = await mountApi(kit);
-  kit.opened(async () => {
+  kit.openedDoor(async () => {
     const giveUp = setTimeout(() => {
       rooms.uploads.close().catch((error: unknown) => log.error({ err: error }, 'uploads did not end'));
-    }, settings.shutdownTimeoutMs * patience);
+    }, settings.shutdownTimeoutMs);
     // Resolves when the last request has been answered.
     await app.close();
     clearTimeout(giveUp);

@@ -5,9 +5,6 @@ import { createRunner } from './foundation/queue/runner.js';
 import { createTimetable } from './foundation/queue/timetable.js';
 import { buildWork, type Kit } from './kit.js';
 
-/** Share of the shutdown time that running jobs get to end; then they are given back to the queue. */
-const patience = 0.8;
-
 /** Opens the door to background work: hands every room's jobs and timetable to the queue. */
 export async function openWork(kit: Kit): Promise<void> {
   const { settings, log, database, directUrl } = kit;
@@ -22,9 +19,9 @@ export async function openWork(kit: Kit): Promise<void> {
     leaseSeconds: settings.jobLeaseMs / 1000,
     log,
   });
-  kit.opened(() => runner.stop({ drainMs: settings.shutdownTimeoutMs * patience }));
+  kit.openedDoor(() => runner.stop({ drainMs: settings.shutdownTimeoutMs }));
   runner.start();
   const clockwork = createTimetable({ db: database.db, entries: timetable, log });
-  kit.opened(() => clockwork.stop());
+  kit.openedDoor(() => clockwork.stop());
   clockwork.start();
 }

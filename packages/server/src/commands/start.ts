@@ -14,6 +14,9 @@ import { version } from '../version.js';
 /** What a process does: everything, the API, or background work. */
 export type Role = 'all' | 'api' | 'worker';
 
+/** Time to break off what did not end by itself, and to close everything: store calls, jobs, connections. */
+const breakOffMs = 15_000;
+
 /**
  * Runs the server until it is told to stop (SIGTERM, SIGINT). On the way down nothing new is taken, what
  * runs gets `MBK_SHUTDOWN_TIMEOUT` to end, and everything opened is closed in the opposite order.
@@ -23,7 +26,7 @@ export async function start(role: Role, settings: Settings, print: (line: string
   const pretty = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && process.stdout.isTTY);
   const log = await createLog({ level: settings.logLevel, pretty });
   const kit = await buildKit(settings, log, role);
-  closeWithGrace({ delay: settings.shutdownTimeoutMs, logger: log }, async ({ signal, err }) => {
+  closeWithGrace({ delay: settings.shutdownTimeoutMs + breakOffMs, logger: log }, async ({ signal, err }) => {
     if (err) log.fatal({ err }, 'an error nobody expected; stopping');
     else log.info({ signal }, 'stopping');
     await kit.close();

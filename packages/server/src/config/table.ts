@@ -119,8 +119,8 @@ export const table = {
   shutdownTimeoutMs: server.given({
     name: 'MBK_SHUTDOWN_TIMEOUT',
     kind: duration({ min: '0s', max: '1h' }),
-    standard: '25s',
-    doc: 'Time that running requests and jobs get to end after SIGTERM. Keep it below the supervisor’s own limit.',
+    standard: '15s',
+    doc: 'Time that running requests and jobs get to end after SIGTERM; what is left is broken off within 15 s more. Keep the sum below the supervisor’s own limit.',
   }),
 
   databaseUrl: database.optional({

@@ -242,11 +242,13 @@ describe('who waits', () => {
 
   test('fails as aborted when the pool is closed', async () => {
     const imaging = open({ childEntry: misbehavingChild });
-    const running = ask(imaging, 'hang').catch((error: unknown) => error);
-    const waiting = ask(imaging, 'report').catch((error: unknown) => error);
-    await ask(imaging, 'report', AbortSignal.timeout(50)).catch(() => 'the pool is busy');
+    // Written beforehand, so that the order of asking is the order of the calls.
+    const paths = [await stored('hang', Buffer.from('hang')), await stored('report', Buffer.from('report'))];
+    const asked = paths.map((path) =>
+      imaging.render({ path, recipes, outputFolder: folder }).catch((error: unknown) => error),
+    );
     await imaging.close();
-    expect([await running, await waiting]).toMatchObject([{ code: 'aborted' }, { code: 'aborted' }]);
+    expect(await Promise.all(asked)).toMatchObject([{ code: 'aborted' }, { code: 'aborted' }]);
   });
 });
 
