@@ -84,6 +84,16 @@ describe('the first minute', () => {
   });
 });
 
+describe('a command that does not exist', () => {
+  it('is refused with the one that was probably meant', async () => {
+    const folder = await temporaryFolder();
+    const { code, output } = await run(['migrat'], environment({ dataFolder: folder.path }, 8420));
+    expect(code).toBe(1);
+    expect(output).toContain('Did you mean migrate?');
+    await folder.remove();
+  });
+});
+
 describe('a start that cannot work', () => {
   it('names every fault of the settings at once and prints no value', async () => {
     const folder = await temporaryFolder();

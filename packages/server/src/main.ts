@@ -9,10 +9,10 @@ import { version } from './version.js';
 const program = new Command('mediablobkit')
   .description('The media backend you host yourself.')
   .version(version, '-v, --version')
-  .showHelpAfterError();
+  .showHelpAfterError('(mediablobkit --help lists the commands)');
 
 program
-  .command('start', { isDefault: true })
+  .command('start')
   .description('everything in one process: database if none is given, migrations, API and worker')
   .action(() => serve('all'));
 program
@@ -51,7 +51,9 @@ program
     await runDemo({ url: url ?? localUrl(settings({ demandSecrets: false })), print });
   });
 
-await program.parseAsync().catch(complain);
+// Without a command it starts; as commander's default command it would take a mistyped one for an argument.
+const typed = process.argv.slice(2);
+await program.parseAsync(typed.length === 0 ? ['start'] : typed, { from: 'user' }).catch(complain);
 
 async function serve(role: 'all' | 'api' | 'worker'): Promise<void> {
   // Loaded only here: `config` and `health` need none of the server's libraries.

@@ -1,10 +1,10 @@
 import type { Settings } from '../config.js';
-import { createLog } from '../foundation/log.js';
 import { openGround } from '../kit.js';
+import { openLog } from './open-log.js';
 
 /** Brings the schema up to date and ends; `start`, `api` and `worker` do the same before they serve. */
 export async function migrateAndEnd(settings: Settings, print: (line: string) => void): Promise<void> {
-  const log = await createLog({ level: settings.logLevel, pretty: true });
+  const log = await openLog(settings);
   const ground = await openGround(settings, log, 'migrate');
   try {
     print(

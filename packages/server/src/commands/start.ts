@@ -4,10 +4,10 @@ import closeWithGrace from 'close-with-grace';
 
 import type { Settings } from '../config.js';
 import { buildKit } from '../kit.js';
-import { createLog } from '../foundation/log.js';
 import { openWeb, type Web } from '../web.js';
 import { openWork } from '../work.js';
 import { firstSteps, writeSample } from './first-steps.js';
+import { openLog } from './open-log.js';
 import { StartError } from './plain-errors.js';
 import { version } from '../version.js';
 
@@ -23,8 +23,7 @@ const breakOffMs = 15_000;
  */
 export async function start(role: Role, settings: Settings, print: (line: string) => void): Promise<void> {
   if (role !== 'worker') await demandFreePort(settings);
-  const pretty = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && process.stdout.isTTY);
-  const log = await createLog({ level: settings.logLevel, pretty });
+  const log = await openLog(settings);
   const kit = await buildKit(settings, log, role);
   closeWithGrace({ delay: settings.shutdownTimeoutMs + breakOffMs, logger: log }, async ({ signal, err }) => {
     if (err) log.fatal({ err }, 'an error nobody expected; stopping');
