@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -90,6 +90,8 @@ export async function givenEmbedded() {
     newFolder,
     copyInto(folder: string): string {
       cpSync(join(made, 'data'), join(folder, 'data'), { recursive: true });
+      // Node.js 22 gives copied folders the standard mode, with which PostgreSQL does not start.
+      chmodSync(join(folder, 'data'), 0o700);
       return folder;
     },
     start(folder: string): Promise<Embedded> {
