@@ -250,15 +250,25 @@ suite('secrets', () => {
     expect(faultsOf({ MBK_JWT_SECRET: same, MBK_LINK_SECRET: same })).toEqual([
       'MBK_JWT_SECRET and MBK_LINK_SECRET must differ; make one of them anew.',
     ]);
+    const [jwt, link] = [secret(), secret()];
+    const both = { MBK_JWT_SECRET: jwt, MBK_LINK_SECRET: link };
+    expect(faultsOf({ ...both, MBK_LINK_SECRET_PREVIOUS: link })).toEqual([
+      'MBK_LINK_SECRET_PREVIOUS must be the secret of before, not that of MBK_LINK_SECRET.',
+    ]);
+    expect(faultsOf({ ...both, MBK_LINK_SECRET_PREVIOUS: jwt })).toEqual([
+      'MBK_LINK_SECRET_PREVIOUS and MBK_JWT_SECRET must differ.',
+    ]);
+    expect(load({ ...both, MBK_LINK_SECRET_PREVIOUS: same }).linkSecretPrevious).toBe(same);
   });
 
   test('are masked wherever the settings are shown', () => {
-    const [jwtSecret, linkSecret] = [secret(), secret()];
+    const [jwtSecret, linkSecret, previous] = [secret(), secret(), secret()];
     const settings = load({
       ...external(),
       ...s3(),
       MBK_JWT_SECRET: jwtSecret,
       MBK_LINK_SECRET: linkSecret,
+      MBK_LINK_SECRET_PREVIOUS: previous,
       AWS_SESSION_TOKEN: 'token-of-mine',
     });
     const shown = [
@@ -268,7 +278,7 @@ suite('secrets', () => {
       inspect({ settings }),
     ];
     for (const text of shown) {
-      for (const hidden of [jwtSecret, linkSecret, 'hunter22', 'AKIA123', 'wJalr', 'token-of-mine'])
+      for (const hidden of [jwtSecret, linkSecret, previous, 'hunter22', 'AKIA123', 'wJalr', 'token-of-mine'])
         expect(text).not.toContain(hidden);
       expect(text).toContain('postgres://db.example.com:5433/media');
     }

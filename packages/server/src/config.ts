@@ -139,6 +139,14 @@ function crossFaults(values: Values, broken: ReadonlySet<SettingKey>, demandSecr
   }
   if (values.jwtSecret !== undefined && values.jwtSecret === values.linkSecret)
     faults.push('MBK_JWT_SECRET and MBK_LINK_SECRET must differ; make one of them anew.');
+  if (values.linkSecretPrevious !== undefined) {
+    if (values.linkSecretPrevious === values.linkSecret)
+      faults.push('MBK_LINK_SECRET_PREVIOUS must be the secret of before, not that of MBK_LINK_SECRET.');
+    if (values.linkSecretPrevious === values.jwtSecret)
+      faults.push('MBK_LINK_SECRET_PREVIOUS and MBK_JWT_SECRET must differ.');
+  }
+  if (values.linkMaxLifetimeMs < values.linkLifetimeMs)
+    faults.push('MBK_LINK_MAX_LIFETIME must not be shorter than MBK_LINK_LIFETIME.');
   if (has('databaseDirectUrl')) demand('databaseUrl', 'MBK_DATABASE_DIRECT_URL is set and needs it beside.');
   if (values.refreshTokenLifetimeMs < values.accessTokenLifetimeMs)
     faults.push('MBK_REFRESH_TOKEN_LIFETIME must not be shorter than MBK_ACCESS_TOKEN_LIFETIME.');

@@ -170,6 +170,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
   const { publicUrl } = settings;
   const clock = systemClock;
   const { jwtSecret, linkSecret } = await secretsOf(settings);
+  const { linkSecretPrevious } = settings;
 
   const accounts = await createAccounts({
     db,
@@ -193,7 +194,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
   });
   const keys = createKeys({ db, log, clock });
   const links = createLinks({
-    secrets: [linkSecret],
+    secrets: linkSecretPrevious === undefined ? [linkSecret] : [linkSecret, linkSecretPrevious],
     publicUrl,
     lifetimeSeconds: settings.linkLifetimeMs / 1000,
     clock,
@@ -227,6 +228,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     clock,
     mode: settings.delivery,
     maxWaitSeconds: settings.maxWaitMs / 1000,
+    maxLinkSeconds: Math.floor(settings.linkMaxLifetimeMs / 1000),
     publicUrl,
   });
   return {

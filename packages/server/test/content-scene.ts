@@ -240,6 +240,7 @@ export async function startServer(scene: Scene, options: ServerOptions): Promise
     clock,
     mode: options.mode ?? 'auto',
     maxWaitSeconds: options.maxWaitSeconds ?? 30,
+    maxLinkSeconds: 7 * 24 * 3600,
     publicUrl,
   });
   delivery.routes(app);

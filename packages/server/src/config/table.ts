@@ -233,6 +233,12 @@ export const table = {
     otherwise: 'made once into the data folder; demanded with `DATABASE_URL`',
     doc: 'Signs links to files. The same in every process, and another than `MBK_JWT_SECRET`.',
   }),
+  linkSecretPrevious: accounts.optional({
+    name: 'MBK_LINK_SECRET_PREVIOUS',
+    kind: signingSecret(),
+    otherwise: 'unset',
+    doc: 'The `MBK_LINK_SECRET` of before. Links signed with it keep working; remove it once they have expired (`MBK_LINK_MAX_LIFETIME`).',
+  }),
   accessTokenLifetimeMs: accounts.given({
     name: 'MBK_ACCESS_TOKEN_LIFETIME',
     kind: duration({ min: '10s', max: '24h' }),
@@ -305,7 +311,13 @@ export const table = {
     name: 'MBK_LINK_LIFETIME',
     kind: duration({ min: '1m', max: '6d' }),
     standard: '1h',
-    doc: 'How long a signed link works.',
+    doc: 'How long a signed link works when nobody asks for another time.',
+  }),
+  linkMaxLifetimeMs: delivery.given({
+    name: 'MBK_LINK_MAX_LIFETIME',
+    kind: duration({ min: '1m', max: '365d' }),
+    standard: '7d',
+    doc: 'Longest time that a signed link can be asked to work.',
   }),
   maxWaitMs: delivery.given({
     name: 'MBK_MAX_WAIT',

@@ -20,12 +20,23 @@ export interface LinkTarget {
   readonly variant?: string;
   /** Name to download it under; absent: as the file is, shown in place where that is safe. */
   readonly download?: string;
-  /** Seconds that the link works at least; the configured lifetime when absent. */
+  /** Whole seconds that the link works, to less than one more; when absent the configured lifetime, rounded up. */
   readonly expiresIn?: number;
 }
 
+export interface SignedLink {
+  readonly url: string;
+  /** The first moment at which it no longer works; a whole second. */
+  readonly expiresAt: Date;
+}
+
 export interface Links {
-  /** A link that works without any other credential until it expires. Equal targets get equal links for a while. */
+  /**
+   * A link that works without any other credential until it expires. Equal targets without `expiresIn` get equal
+   * links for a while.
+   */
+  linkFor(target: LinkTarget): SignedLink;
+  /** The URL of such a link. */
   urlFor(target: LinkTarget): string;
   /** Recognises such a link; see `signatureOf` for what it proves. */
   readonly identify: Identify;
@@ -38,8 +49,9 @@ interface SigningKey {
 }
 
 /**
- * Links last between one and one and a quarter of their lifetime, 15 minutes more at most: the expiry is rounded
- * up, so that a page asked for twice shows the same URLs and a browser finds its pictures in its cache.
+ * Links of the configured lifetime last between one and one and a quarter of it, 15 minutes more at most: the
+ * expiry is rounded up, so that a page asked for twice shows the same URLs and a browser finds its pictures in its
+ * cache. Whoever asks for an expiry gets that one.
  */
 const longestWindowSeconds = 15 * 60;
 
@@ -48,16 +60,28 @@ export function createLinks(options: LinksOptions): Links {
   const keys = options.secrets.map(signingKey);
   const [current] = keys as [SigningKey, ...SigningKey[]];
 
+  const linkFor = (target: LinkTarget): SignedLink => {
+    const now = options.clock.now() / 1000;
+    const expires =
+      target.expiresIn === undefined
+        ? roundedExpiry(now, options.lifetimeSeconds)
+        : Math.ceil(now) + target.expiresIn;
+    const query: [string, string][] = [];
+    if (target.variant !== undefined) query.push(['variant', target.variant]);
+    if (target.download !== undefined) query.push(['download', target.download]);
+    query.push(['exp', String(expires)]);
+    query.push(['kid', current.id]);
+    query.push(['sig', signatureOf(current.key, target.fileId, query)]);
+    const search = new URLSearchParams(query).toString();
+    return {
+      url: `${options.publicUrl}/files/${target.fileId}/content?${search}`,
+      expiresAt: new Date(expires * 1000),
+    };
+  };
+
   return {
-    urlFor(target) {
-      const query: [string, string][] = [];
-      if (target.variant !== undefined) query.push(['variant', target.variant]);
-      if (target.download !== undefined) query.push(['download', target.download]);
-      query.push(['exp', String(expiry(options.clock, target.expiresIn ?? options.lifetimeSeconds))]);
-      query.push(['kid', current.id]);
-      query.push(['sig', signatureOf(current.key, target.fileId, query)]);
-      return `${options.publicUrl}/files/${target.fileId}/content?${new URLSearchParams(query).toString()}`;
-    },
+    linkFor,
+    urlFor: (target) => linkFor(target).url,
 
     async identify(request) {
       const path = /^\/files\/([^/?]+)[^?]*\?(.*)$/.exec(request.raw.url ?? '');
@@ -113,10 +137,10 @@ function signingKey(secret: string): SigningKey {
   };
 }
 
-/** Seconds since the epoch. */
-function expiry(clock: Clock, lifetimeSeconds: number): number {
+/** Seconds since the epoch, as is `now`. */
+function roundedExpiry(now: number, lifetimeSeconds: number): number {
   const window = Math.max(1, Math.min(longestWindowSeconds, Math.floor(lifetimeSeconds / 4)));
-  return Math.ceil(clock.now() / 1000 / window) * window + Math.ceil(lifetimeSeconds);
+  return Math.ceil(now / window) * window + Math.ceil(lifetimeSeconds);
 }
 
 function encode(text: string): string {
