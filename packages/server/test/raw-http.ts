@@ -24,8 +24,12 @@ export async function openRaw(port: number, head: readonly string[]): Promise<Ra
   const chunks: Buffer[] = [];
   let closed = false;
   socket.on('data', (chunk: Buffer) => chunks.push(chunk));
-  socket.on('close', () => {
-    closed = true;
+  // Not events.once, which rejects when a reset comes first.
+  const whenClosed = new Promise<void>((resolve) => {
+    socket.on('close', () => {
+      closed = true;
+      resolve();
+    });
   });
   // A reset is how some of these connections end.
   socket.on('error', () => undefined);
@@ -36,12 +40,12 @@ export async function openRaw(port: number, head: readonly string[]): Promise<Ra
     write: (bytes) => void socket.write(bytes),
     async status() {
       while (chunks.length === 0 && !closed)
-        await Promise.race([once(socket, 'data'), once(socket, 'close')]);
+        await Promise.race([new Promise((resolve) => socket.once('data', resolve)), whenClosed]);
       socket.destroy();
       return statusOf(Buffer.concat(chunks).toString('latin1'));
     },
     async answer() {
-      if (!closed) await once(socket, 'close');
+      await whenClosed;
       const text = Buffer.concat(chunks).toString('latin1');
       const [headers = '', ...body] = text.split('\r\n\r\n');
       return {

@@ -1,4 +1,4 @@
-import { domainToASCII } from 'node:url';
+import { domainToASCII, domainToUnicode } from 'node:url';
 
 /** An address as its owner writes it, and the one form that uniqueness and look-ups use. */
 export interface Email {
@@ -35,8 +35,19 @@ export function readEmail(text: string): Email | undefined {
   const written = shown.slice(at + 1);
   if (!localPattern.test(local) || domainRefused.test(written)) return undefined;
   const domain = domainToASCII(written.toLowerCase());
-  if (!domainPattern.test(domain)) return undefined;
+  if (!domainPattern.test(domain) || !isPunycode(domain)) return undefined;
   const canonical = `${local}@${domain}`;
   if (Buffer.byteLength(local) > maxLocalBytes || Buffer.byteLength(canonical) > maxBytes) return undefined;
   return { shown, canonical };
+}
+
+/**
+ * Whether every `xn--` label stands for something: Node.js 24 lets those pass that Node.js 20 refuses, and a
+ * canonical form may not depend on who computed it.
+ */
+function isPunycode(domain: string): boolean {
+  return domain
+    .split('.')
+    .filter((label) => label.startsWith('xn--'))
+    .every((label) => domainToASCII(domainToUnicode(label)) === label && domainToUnicode(label) !== label);
 }
