@@ -1,14 +1,9 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 
-import {
-  BlobLengthMismatch,
-  StoreFull,
-  StoreUnavailable,
-  type BlobStore,
-} from '../../foundation/blobs/blob-store.js';
+import type { BlobStore } from '../../foundation/blobs/blob-store.js';
 import type { Db, Tx } from '../../foundation/database/connect.js';
-import { readBody, type Pace } from '../../foundation/http/body-source.js';
-import { boundaryOf, framingAfter, readParts, type Part } from '../../foundation/http/multipart.js';
+import { readBody, type BodySource, type Pace } from '../../foundation/http/body-source.js';
+import { boundaryOf, readParts } from '../../foundation/http/multipart.js';
 import type { Imaging } from '../../foundation/imaging/imaging.js';
 import type { Log } from '../../foundation/log.js';
 import { Problem } from '../../foundation/problems.js';
@@ -18,8 +13,10 @@ import type { FileRow } from '../files/queries.js';
 import { findProject, inTransaction, type Project } from '../projects/queries.js';
 import type { ProjectSettings } from '../projects/settings.js';
 import type { ActiveUpload, ActiveUploads } from './active.js';
+import { expectedBytes, receiveParts, unlessEmpty } from './parts.js';
 import { policyOf } from './policy.js';
 import { receiveFile, type ReceivedFile, type Reception } from './receive.js';
+import { problemOf } from './upload-problems.js';
 
 /** Plans what is made of a file, in the transaction that acknowledges it; returns the file's status. */
 export type PlanVariants = (
@@ -51,37 +48,94 @@ export interface IntakeOptions {
   readonly log: Log;
 }
 
-/** Fields beside the files are read and ignored (forms and Uppy send some), within these bounds. */
-const maxFields = 100;
-const maxFieldBytes = 64 * 1024;
 /**
  * Seconds after which the key of an interrupted put is deleted once more: a bucket that already has the last byte
  * may store it that much later. Twice the longest time that a store call without progress is allowed to take.
  */
 const lateWriteSeconds = 15 * 60;
 
+/** One request that brings files, after the guard. */
+export interface Arrival {
+  readonly request: IncomingMessage;
+  readonly projectId: string;
+  readonly caller: Caller;
+}
+
 /**
  * Takes all files of a multipart request, or none of them.
  * @returns the acknowledged files, in the order of their parts; at least one.
  */
-export async function takeMultipart(
-  options: IntakeOptions,
-  request: IncomingMessage,
-  target: { readonly projectId: string; readonly caller: Caller },
-): Promise<readonly FileRow[]> {
-  const { db, limits } = options;
+export async function takeMultipart(options: IntakeOptions, arrival: Arrival): Promise<readonly FileRow[]> {
+  const { request } = arrival;
   const boundary = boundaryOf(request.headers['content-type'] ?? '');
-  const project = await findProject(db, target.projectId);
+  return take(options, arrival, (reception, source) =>
+    receiveParts(reception, readParts(source, boundary), options.limits, (part) =>
+      expectedBytes(request, part, boundary),
+    ),
+  );
+}
+
+/**
+ * Takes a request whose whole body is one file, of any type.
+ * @param name what the client calls it, as it came; undefined when it gave none.
+ */
+export async function takeRaw(
+  options: IntakeOptions,
+  arrival: Arrival,
+  name: string | undefined,
+): Promise<readonly FileRow[]> {
+  const { headers } = arrival.request;
+  refuseCodings(headers);
+  const length = headers['content-length'];
+  const expected = length === undefined ? undefined : Number(length);
+  return take(options, arrival, async (reception, source) => {
+    // Nothing surrounds the file: its length is known before its first byte.
+    if (expected !== undefined) reception.policy.checkSize(expected);
+    const body = name === undefined ? await unlessEmpty(source) : source;
+    // As with a nameless part: nothing under no name is no file; nothing under a name is an empty one.
+    if (body === undefined) throw new Problem('no-file', { detail: 'The body is empty and has no name.' });
+    const file = await receiveFile(reception, {
+      filename: name ?? 'file',
+      declaredType: headers['content-type'],
+      body,
+      expectedBytes: expected,
+    });
+    return [file];
+  });
+}
+
+/**
+ * The bytes are stored as they come. Coded ones would be shown as what they are not, and a range would become the
+ * whole file (RFC 9110 §14.5; `curl -C - -T` sends one).
+ */
+function refuseCodings(headers: IncomingHttpHeaders): void {
+  const coding = headers['content-encoding'];
+  if (coding !== undefined && coding.toLowerCase() !== 'identity') {
+    throw new Problem('unsupported-media-type', {
+      detail: 'Send the file without a Content-Encoding.',
+      headers: { 'accept-encoding': 'identity' },
+    });
+  }
+  if (headers['content-range'] !== undefined) {
+    throw new Problem('invalid-request', {
+      detail: 'A file is sent as a whole.',
+      errors: [{ pointer: '#/headers/content-range', detail: 'is not taken here' }],
+    });
+  }
+}
+
+/** What all ways through one request share: receive, acknowledge together, or give up together. */
+async function take(
+  options: IntakeOptions,
+  { request, projectId, caller }: Arrival,
+  receive: (reception: Reception, source: BodySource) => Promise<readonly ReceivedFile[]>,
+): Promise<readonly FileRow[]> {
+  const project = await findProject(options.db, projectId);
   if (!project) throw new Problem('not-found');
   const upload = options.active.begin();
-  const source = readBody(request, limits, upload.signal);
+  const source = readBody(request, options.limits, upload.signal);
   try {
-    const reception = receptionOf(options, project, target.caller, upload);
-    const received = await receiveParts(reception, readParts(source, boundary), limits, (part) =>
-      expectedBytes(request, part, boundary),
-    );
-    if (received.length === 0)
-      throw new Problem('no-file', { detail: 'No part of the body has a file name.' });
+    const received = await receive(receptionOf(options, project, caller, upload), source);
     upload.beating.clear();
     return await acknowledge(options, project, received);
   } catch (error) {
@@ -119,82 +173,6 @@ function receptionOf(
   };
 }
 
-async function receiveParts(
-  reception: Reception,
-  parts: AsyncGenerator<Part, void, undefined>,
-  { maxFiles }: UploadLimits,
-  expected: (part: Part) => number | undefined,
-): Promise<readonly ReceivedFile[]> {
-  const received: ReceivedFile[] = [];
-  let fields = 0;
-  for await (const part of parts) {
-    try {
-      if (part.filename === undefined) {
-        if (++fields > maxFields) {
-          throw new Problem('invalid-request', { detail: `A form may have ${maxFields} fields.` });
-        }
-        await ignoreField(part);
-        continue;
-      }
-      if (received.length === maxFiles) {
-        throw new Problem('too-many-files', {
-          detail: `A request may carry ${maxFiles} files.`,
-          limit: maxFiles,
-        });
-      }
-      const body = part.filename === '' ? await unlessEmpty(part.body) : part.body;
-      // A browser sends an empty, nameless file for a file field that nobody has filled.
-      if (body === undefined) continue;
-      received.push(
-        await receiveFile(reception, {
-          filename: part.filename,
-          declaredType: part.contentType,
-          body,
-          expectedBytes: expected(part),
-        }),
-      );
-    } catch (error) {
-      throw naming(problemOf(error), part.index);
-    }
-  }
-  return received;
-}
-
-async function ignoreField(part: Part): Promise<void> {
-  let length = 0;
-  for await (const chunk of part.body) {
-    length += chunk.length;
-    if (length > maxFieldBytes) {
-      throw new Problem('body-too-large', {
-        detail: `A form field may have ${maxFieldBytes} bytes.`,
-        limit: maxFieldBytes,
-      });
-    }
-  }
-}
-
-/** The body again, or undefined when it has no bytes. */
-async function unlessEmpty(
-  body: AsyncGenerator<Buffer, void, undefined>,
-): Promise<AsyncGenerator<Buffer, void, undefined> | undefined> {
-  const first = await body.next();
-  if (first.done === true) return undefined;
-  return (async function* () {
-    yield first.value;
-    yield* body;
-  })();
-}
-
-/**
- * Bytes that a part's content has if nothing follows but the closing boundary: exact for the last part, too many
- * for the others, which give back what they did not need. Undefined without Content-Length.
- */
-function expectedBytes(request: IncomingMessage, part: Part, boundary: string): number | undefined {
-  const length = request.headers['content-length'];
-  if (length === undefined) return undefined;
-  return Math.max(0, Number(length) - part.offset - framingAfter(boundary));
-}
-
 /** Transaction 2: every file is acknowledged and what is made of it planned, or nothing is. */
 async function acknowledge(
   { db, planVariants }: IntakeOptions,
@@ -230,34 +208,4 @@ async function abandon({ db, log }: IntakeOptions, projectId: string, upload: Ac
   } catch (error) {
     log.warn({ err: error, projectId }, 'a failed upload is left to cleanup');
   }
-}
-
-/** The problem that a failure is to the client; what is none is left to the application. */
-function problemOf(error: unknown): unknown {
-  if (error instanceof StoreFull) return new Problem('storage-full', { cause: error });
-  if (error instanceof StoreUnavailable || error instanceof BlobLengthMismatch) {
-    return new Problem('service-unavailable', {
-      detail: 'The store did not take the bytes.',
-      retryAfter: 5,
-      cause: error,
-    });
-  }
-  if (error instanceof UploadLost) {
-    return new Problem('service-unavailable', {
-      detail: 'The upload was taken for dead while it was under way.',
-      retryAfter: 1,
-      cause: error,
-    });
-  }
-  return error;
-}
-
-/** Says which part of the body the problem is about. */
-function naming(error: unknown, index: number): unknown {
-  if (!(error instanceof Problem)) return error;
-  return new Problem(error.code, {
-    ...error.members,
-    errors: error.members.errors ?? [{ pointer: `#/parts/${index}`, detail: error.message }],
-    cause: error.members.cause ?? error,
-  });
 }

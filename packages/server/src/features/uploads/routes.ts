@@ -1,9 +1,11 @@
-import Type, { type TSchema } from 'typebox';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import Type, { type Static, type TSchema } from 'typebox';
 
 import type { Routes } from '../../foundation/http/app.js';
+import { filenameOf } from '../../foundation/http/part-headers.js';
 import { Problem } from '../../foundation/problems.js';
 import type { PresentFiles } from '../files/present.js';
-import { takeMultipart, type IntakeOptions } from './intake.js';
+import { takeMultipart, takeRaw, type IntakeOptions } from './intake.js';
 
 export interface UploadRoutesOptions extends IntakeOptions {
   readonly present: PresentFiles;
@@ -13,14 +15,66 @@ export interface UploadRoutesOptions extends IntakeOptions {
   readonly publicUrl: string;
 }
 
+/** Longest name that is read, in UTF-16 units; what is shown of it is shorter. A part's header has the same order. */
+const maxNameLength = 4096;
+
+const UploadQuery = Type.Object({
+  filename: Type.Optional(
+    Type.String({
+      maxLength: maxNameLength,
+      description: 'Name of a raw body, when no Content-Disposition gives one.',
+    }),
+  ),
+});
+
+const binary = { type: 'string', format: 'binary' } as const;
+const RawContent = { '*/*': { schema: { ...binary, description: 'The file itself, of any type.' } } };
+const FormContent = {
+  'multipart/form-data': {
+    schema: { type: 'object', required: ['file'], properties: { file: { type: 'array', items: binary } } },
+  },
+};
+
+const aboutRaw =
+  'A body of any other type is one file as it is; its name comes from Content-Disposition or `?filename=`.';
+
 export function uploadRoutes(options: UploadRoutesOptions): Routes {
   const { present, fileViewSchema, publicUrl } = options;
+
+  const isForm = (request: FastifyRequest): boolean =>
+    /^multipart\/form-data[\t ]*(?:;|$)/i.test(request.headers['content-type'] ?? '');
+
+  const answer = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    files: Awaited<ReturnType<typeof takeRaw>>,
+  ): Promise<unknown> => {
+    const views = await present(request.access.projectId, files);
+    const [file] = files;
+    reply.code(201).serializer((body: unknown) => JSON.stringify(body));
+    reply.type('application/json; charset=utf-8');
+    if (files.length > 1 || file === undefined) return { data: views };
+    reply.headers({ location: `${publicUrl}/files/${file.id}`, etag: `"${file.version}"` });
+    return views[0];
+  };
+
+  const raw = (request: FastifyRequest) => {
+    const { projectId, caller } = request.access;
+    // Validated by its schema; a scope of its own loses the application's types.
+    const name = nameOf(request, request.query as Static<typeof UploadQuery>);
+    return takeRaw(options, { request: request.raw, projectId, caller }, name);
+  };
+
   return (app) => {
-    // A scope of its own: the body of no other route may be a form.
+    // A scope of its own: nowhere else is a body left unread.
     void app.register(async (scope) => {
       scope.removeAllContentTypeParsers();
-      // The body is left in the socket: whoever reads it sets the pace.
-      scope.addContentTypeParser('multipart/form-data', (_request, _payload, done) => done(null));
+      // The body is left in the socket: whoever reads it sets the pace. JSON is a file like any other here.
+      scope.addContentTypeParser('*', (_request, _payload, done) => done(null));
+      const validate = scope.validatorCompiler;
+      if (!validate) throw new TypeError('the application sets a validator');
+      // The schemas of the bodies are for the documentation: there is no parsed body to validate.
+      scope.setValidatorCompiler((part) => (part.httpPart === 'body' ? () => true : validate(part)));
       scope.post(
         '/projects/:id/upload',
         {
@@ -28,34 +82,59 @@ export function uploadRoutes(options: UploadRoutesOptions): Routes {
           schema: {
             operationId: 'uploadFiles',
             summary: 'Upload one file or several, all or none',
-            description:
-              'Every part with a file name is a file; other fields are ignored. One file answers with the file and its Location, several with a list. A problem names its part as `#/parts/{index}`.',
+            description: `Every part of a form with a file name is a file; other fields are ignored. One file answers with the file and its Location, several with a list. A problem names its part as \`#/parts/{index}\`. ${aboutRaw}`,
             tags: ['files'],
-            consumes: ['multipart/form-data'],
             params: Type.Object({ id: Type.String() }),
-            body: Type.Object({ file: Type.Array(Type.String({ format: 'binary' })) }),
+            querystring: UploadQuery,
+            body: { content: { ...FormContent, ...RawContent } },
             response: {
               201: Type.Union([fileViewSchema, Type.Object({ data: Type.Array(fileViewSchema) })]),
             },
           },
-          // The schema of the body is for the documentation: there is no parsed body to validate.
-          validatorCompiler: () => () => true,
         },
         async (request, reply) => {
-          if (request.headers['content-type'] === undefined) {
-            throw new Problem('unsupported-media-type', { detail: 'Send the files as multipart/form-data.' });
-          }
           const { projectId, caller } = request.access;
-          const files = await takeMultipart(options, request.raw, { projectId, caller });
-          const views = await present(projectId, files);
-          const [file] = files;
-          reply.code(201).serializer((body: unknown) => JSON.stringify(body));
-          reply.type('application/json; charset=utf-8');
-          if (files.length > 1 || file === undefined) return { data: views };
-          reply.headers({ location: `${publicUrl}/files/${file.id}`, etag: `"${file.version}"` });
-          return views[0];
+          const files = isForm(request)
+            ? await takeMultipart(options, { request: request.raw, projectId, caller })
+            : await raw(request);
+          return answer(request, reply, files);
+        },
+      );
+      scope.put(
+        '/projects/:id/upload',
+        {
+          config: { permission: 'files:create' },
+          schema: {
+            operationId: 'uploadRawFile',
+            summary: 'Upload the body as one file',
+            description:
+              'The same as POST with a raw body, for clients that send files with PUT (`curl -T`). Every request makes a new file.',
+            tags: ['files'],
+            params: Type.Object({ id: Type.String() }),
+            querystring: UploadQuery,
+            body: { content: RawContent },
+            response: { 201: fileViewSchema },
+          },
+        },
+        async (request, reply) => {
+          if (isForm(request)) {
+            throw new Problem('unsupported-media-type', { detail: 'Send a form with POST.' });
+          }
+          return answer(request, reply, await raw(request));
         },
       );
     });
   };
+}
+
+/** What the client calls a raw body: Content-Disposition before the query; undefined when neither names it. */
+function nameOf({ headers }: FastifyRequest, query: Static<typeof UploadQuery>): string | undefined {
+  const name = filenameOf(headers['content-disposition']) ?? query.filename;
+  if (name !== undefined && name.length > maxNameLength) {
+    throw new Problem('invalid-request', {
+      detail: `A name may have ${maxNameLength} characters.`,
+      errors: [{ pointer: '#/headers/content-disposition', detail: 'is too long' }],
+    });
+  }
+  return name === '' ? undefined : name;
 }

@@ -44,31 +44,58 @@ export function parseDisposition(value: string | undefined): Disposition {
   const type = /^[^\s;]*/.exec(value)?.[0] ?? '';
   if (type.toLowerCase() !== 'form-data')
     throw malformed('The Content-Disposition of a part is not form-data.');
-  const parameters = new Map<string, string>();
-  // A trailing semicolon is common and harmless; spaces at the end are gone already.
-  const end = value.endsWith(';') ? value.length - 1 : value.length;
-  for (let at = type.length; at < end; at = parameter.lastIndex) {
-    parameter.lastIndex = at;
-    const match = parameter.exec(value);
-    const name = match?.[1]?.toLowerCase();
-    if (!match || name === undefined) throw malformed('The Content-Disposition of a part cannot be read.');
-    if (parameters.has(name)) throw malformed(`The Content-Disposition of a part gives ${name} twice.`);
-    parameters.set(name, match[2] === undefined ? (match[3] ?? '') : unquote(match[2]));
-  }
+  const parameters = readParameters(value, type.length);
+  if (typeof parameters === 'string') throw malformed(`The Content-Disposition of a part ${parameters}.`);
   return {
-    name: parameters.get('name') ?? '',
-    filename: extendedValue(parameters.get('filename*')) ?? parameters.get('filename'),
+    name: formValue(parameters.get('name')) ?? '',
+    filename: extendedValue(parameters.get('filename*')) ?? formValue(parameters.get('filename')),
   };
 }
 
 /**
- * Only `\"` and `\\` are escapes: old browsers send `C:\folder\file.jpg` as it is. Today's browsers and curl
- * write a quote and line breaks as %22, %0D and %0A (WHATWG HTML, "multipart/form-data encoding algorithm").
+ * The file name that the `Content-Disposition` of a whole message gives (RFC 6266), whatever its type; undefined
+ * when it gives none. Text that is not ASCII is UTF-8, as curl sends it, or Latin-1 when it cannot be that.
+ * @throws Problem `invalid-request` for what cannot be read.
  */
-function unquote(text: string): string {
-  return text
-    .replace(/\\(["\\])/g, '$1')
-    .replace(/%(22|0d|0a)/gi, (_, code: string) => String.fromCharCode(parseInt(code, 16)));
+export function filenameOf(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined;
+  // Node gives every byte of a header as one character.
+  const bytes = Buffer.from(header, 'latin1');
+  const value = isUtf8(bytes) ? bytes.toString('utf8') : header;
+  const type = /^[!#$%&'*+.^_`|~0-9A-Za-z-]*/.exec(value)?.[0] ?? '';
+  const parameters = type === '' ? 'has no type' : readParameters(value, type.length);
+  if (typeof parameters === 'string') {
+    throw new Problem('invalid-request', {
+      detail: `The Content-Disposition ${parameters}.`,
+      errors: [{ pointer: '#/headers/content-disposition', detail: parameters }],
+    });
+  }
+  return extendedValue(parameters.get('filename*')) ?? parameters.get('filename');
+}
+
+/** Reads `; name=value` from a position to the end; a sentence's end that says what is wrong when that cannot be. */
+function readParameters(value: string, start: number): Map<string, string> | string {
+  const parameters = new Map<string, string>();
+  // A trailing semicolon is common and harmless; spaces at the end are gone already.
+  const end = value.endsWith(';') ? value.length - 1 : value.length;
+  for (let at = start; at < end; at = parameter.lastIndex) {
+    parameter.lastIndex = at;
+    const match = parameter.exec(value);
+    const name = match?.[1]?.toLowerCase();
+    if (!match || name === undefined) return 'cannot be read';
+    if (parameters.has(name)) return `gives ${name} twice`;
+    // Only `\"` and `\\` are escapes: old browsers send `C:\folder\file.jpg` as it is.
+    parameters.set(name, match[2]?.replace(/\\(["\\])/g, '$1') ?? match[3] ?? '');
+  }
+  return parameters;
+}
+
+/**
+ * Today's browsers and curl write a quote and line breaks in a form as %22, %0D and %0A (WHATWG HTML,
+ * "multipart/form-data encoding algorithm").
+ */
+function formValue(text: string | undefined): string | undefined {
+  return text?.replace(/%(22|0d|0a)/gi, (_, code: string) => String.fromCharCode(parseInt(code, 16)));
 }
 
 /** `UTF-8''…` of RFC 8187: not allowed in forms (RFC 7578 §4.2), but sent by some; undefined when unreadable. */
