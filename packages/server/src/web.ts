@@ -28,6 +28,7 @@ const allowedHeaders = [
   'Authorization',
   'Content-Type',
   'Content-Disposition',
+  'Content-Digest',
   'Range',
   'If-Match',
   'If-None-Match',

@@ -152,6 +152,11 @@ export const problems = {
     title: 'The range lies outside the file',
     doc: '`Content-Range` tells the file’s size.',
   },
+  'digest-mismatch': {
+    status: 422,
+    title: 'The bytes are not those that were promised',
+    doc: 'What arrived has another digest than `Content-Digest` or `?sha256=` says; `errors` names which. Nothing was stored; send the upload again.',
+  },
   'invalid-settings': {
     status: 422,
     title: 'The settings are not valid',

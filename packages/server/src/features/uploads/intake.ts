@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 
 import type { BlobStore } from '../../foundation/blobs/blob-store.js';
 import type { Db, Tx } from '../../foundation/database/connect.js';
 import { readBody, type BodySource, type Pace } from '../../foundation/http/body-source.js';
+import { parseContentDigest } from '../../foundation/http/content-digest.js';
 import { boundaryOf, readParts } from '../../foundation/http/multipart.js';
 import type { Imaging } from '../../foundation/imaging/imaging.js';
 import type { Log } from '../../foundation/log.js';
@@ -13,6 +15,7 @@ import type { FileRow } from '../files/queries.js';
 import { findProject, inTransaction, type Project } from '../projects/queries.js';
 import type { ProjectSettings } from '../projects/settings.js';
 import type { ActiveUpload, ActiveUploads } from './active.js';
+import { checkDigest, hashing } from './digests.js';
 import { expectedBytes, receiveParts, unlessEmpty } from './parts.js';
 import { policyOf } from './policy.js';
 import { receiveFile, type ReceivedFile, type Reception } from './receive.js';
@@ -59,20 +62,30 @@ export interface Arrival {
   readonly request: IncomingMessage;
   readonly projectId: string;
   readonly caller: Caller;
+  /** SHA-256 that the only file must have. */
+  readonly sha256: Buffer | undefined;
 }
 
 /**
- * Takes all files of a multipart request, or none of them.
+ * Takes all files of a multipart request, or none of them. Content-Digest is not looked at: it speaks of the form
+ * as it is sent (RFC 9530 §2), boundaries included, which no client that builds a form knows beforehand.
  * @returns the acknowledged files, in the order of their parts; at least one.
  */
 export async function takeMultipart(options: IntakeOptions, arrival: Arrival): Promise<readonly FileRow[]> {
   const { request } = arrival;
   const boundary = boundaryOf(request.headers['content-type'] ?? '');
-  return take(options, arrival, (reception, source) =>
-    receiveParts(reception, readParts(source, boundary), options.limits, (part) =>
+  return take(options, arrival, async (reception, source) => {
+    const received = await receiveParts(reception, readParts(source, boundary), options.limits, (part) =>
       expectedBytes(request, part, boundary),
-    ),
-  );
+    );
+    if (arrival.sha256 !== undefined && received.length > 1) {
+      throw new Problem('invalid-request', {
+        detail: `The form has ${received.length} files.`,
+        errors: [{ pointer: '#/query/sha256', detail: 'speaks of one file' }],
+      });
+    }
+    return received;
+  });
 }
 
 /**
@@ -88,6 +101,9 @@ export async function takeRaw(
   refuseCodings(headers);
   const length = headers['content-length'];
   const expected = length === undefined ? undefined : Number(length);
+  // A body without codings and ranges is the file, and so are its digests.
+  const digests = parseContentDigest(headers['content-digest']?.toString());
+  const sha512 = digests.has('sha-512') ? createHash('sha512') : undefined;
   return take(options, arrival, async (reception, source) => {
     // Nothing surrounds the file: its length is known before its first byte.
     if (expected !== undefined) reception.policy.checkSize(expected);
@@ -97,9 +113,12 @@ export async function takeRaw(
     const file = await receiveFile(reception, {
       filename: name ?? 'file',
       declaredType: headers['content-type'],
-      body,
+      body: sha512 === undefined ? body : hashing(body, sha512),
       expectedBytes: expected,
     });
+    const pointer = '#/headers/content-digest';
+    checkDigest(pointer, 'SHA-256', digests.get('sha-256'), file.sha256);
+    if (sha512) checkDigest(pointer, 'SHA-512', digests.get('sha-512'), sha512.digest());
     return [file];
   });
 }
@@ -127,7 +146,7 @@ function refuseCodings(headers: IncomingHttpHeaders): void {
 /** What all ways through one request share: receive, acknowledge together, or give up together. */
 async function take(
   options: IntakeOptions,
-  { request, projectId, caller }: Arrival,
+  { request, projectId, caller, sha256 }: Arrival,
   receive: (reception: Reception, source: BodySource) => Promise<readonly ReceivedFile[]>,
 ): Promise<readonly FileRow[]> {
   const project = await findProject(options.db, projectId);
@@ -136,6 +155,7 @@ async function take(
   const source = readBody(request, options.limits, upload.signal);
   try {
     const received = await receive(receptionOf(options, project, caller, upload), source);
+    for (const file of received) checkDigest('#/query/sha256', 'SHA-256', sha256, file.sha256);
     upload.beating.clear();
     return await acknowledge(options, project, received);
   } catch (error) {

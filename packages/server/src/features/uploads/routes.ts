@@ -5,7 +5,7 @@ import type { Routes } from '../../foundation/http/app.js';
 import { filenameOf } from '../../foundation/http/part-headers.js';
 import { Problem } from '../../foundation/problems.js';
 import type { PresentFiles } from '../files/present.js';
-import { takeMultipart, takeRaw, type IntakeOptions } from './intake.js';
+import { takeMultipart, takeRaw, type Arrival, type IntakeOptions } from './intake.js';
 
 export interface UploadRoutesOptions extends IntakeOptions {
   readonly present: PresentFiles;
@@ -25,6 +25,12 @@ const UploadQuery = Type.Object({
       description: 'Name of a raw body, when no Content-Disposition gives one.',
     }),
   ),
+  sha256: Type.Optional(
+    Type.String({
+      pattern: '^[0-9a-fA-F]{64}$',
+      description: 'SHA-256 of the only file, in hexadecimal; another file is refused and not stored.',
+    }),
+  ),
 });
 
 const binary = { type: 'string', format: 'binary' } as const;
@@ -36,7 +42,7 @@ const FormContent = {
 };
 
 const aboutRaw =
-  'A body of any other type is one file as it is; its name comes from Content-Disposition or `?filename=`.';
+  'A body of any other type is one file as it is; its name comes from Content-Disposition or `?filename=`, and Content-Digest (RFC 9530: sha-256, sha-512) is verified. `?sha256=` is verified for a raw body and for a form with one file.';
 
 export function uploadRoutes(options: UploadRoutesOptions): Routes {
   const { present, fileViewSchema, publicUrl } = options;
@@ -58,12 +64,17 @@ export function uploadRoutes(options: UploadRoutesOptions): Routes {
     return views[0];
   };
 
-  const raw = (request: FastifyRequest) => {
+  const arrivalOf = (request: FastifyRequest): Arrival => {
     const { projectId, caller } = request.access;
-    // Validated by its schema; a scope of its own loses the application's types.
-    const name = nameOf(request, request.query as Static<typeof UploadQuery>);
-    return takeRaw(options, { request: request.raw, projectId, caller }, name);
+    const { sha256 } = queryOf(request);
+    return {
+      request: request.raw,
+      projectId,
+      caller,
+      sha256: sha256 === undefined ? undefined : Buffer.from(sha256, 'hex'),
+    };
   };
+  const raw = (request: FastifyRequest) => takeRaw(options, arrivalOf(request), nameOf(request));
 
   return (app) => {
     // A scope of its own: nowhere else is a body left unread.
@@ -93,9 +104,8 @@ export function uploadRoutes(options: UploadRoutesOptions): Routes {
           },
         },
         async (request, reply) => {
-          const { projectId, caller } = request.access;
           const files = isForm(request)
-            ? await takeMultipart(options, { request: request.raw, projectId, caller })
+            ? await takeMultipart(options, arrivalOf(request))
             : await raw(request);
           return answer(request, reply, files);
         },
@@ -127,9 +137,14 @@ export function uploadRoutes(options: UploadRoutesOptions): Routes {
   };
 }
 
+/** Validated by its schema; a scope of its own loses the application's types. */
+function queryOf(request: FastifyRequest): Static<typeof UploadQuery> {
+  return request.query as Static<typeof UploadQuery>;
+}
+
 /** What the client calls a raw body: Content-Disposition before the query; undefined when neither names it. */
-function nameOf({ headers }: FastifyRequest, query: Static<typeof UploadQuery>): string | undefined {
-  const name = filenameOf(headers['content-disposition']) ?? query.filename;
+function nameOf(request: FastifyRequest): string | undefined {
+  const name = filenameOf(request.headers['content-disposition']) ?? queryOf(request).filename;
   if (name !== undefined && name.length > maxNameLength) {
     throw new Problem('invalid-request', {
       detail: `A name may have ${maxNameLength} characters.`,
