@@ -7,6 +7,7 @@ import type { Identify } from './features/access/caller.js';
 import { createAccounts } from './features/accounts/accounts.js';
 import { createCleanup, expireUploadsJob } from './features/cleanup/cleanup.js';
 import { housekeepingKinds } from './features/cleanup/housekeeping.js';
+import { claimStore } from './features/cleanup/store-identity.js';
 import { createDelivery } from './features/delivery/delivery.js';
 import { createLinks } from './features/delivery/links.js';
 import { createPresenter, FileViewSchema } from './features/delivery/present.js';
@@ -147,14 +148,21 @@ export async function buildKit(settings: Settings, log: Log, name: string): Prom
   try {
     const ground = await openGround(settings, log, name);
     closers.opened(() => ground.close());
-    const blobs = await openBlobStore(storeOptions(settings, log));
+    const blobs = await openStore(settings, log);
     closers.opened(() => blobs.close());
     await blobs.check();
+    const fault = await claimStore({ db: ground.database.db, blobs });
+    if (fault !== undefined) log.error(fault);
     return { settings, log, database: ground.database, directUrl: ground.directUrl, blobs, ...closers };
   } catch (error) {
     await closers.close();
     throw error;
   }
+}
+
+/** Opens the store that the settings name. */
+export function openStore(settings: Settings, log: Log): Promise<BlobStore> {
+  return openBlobStore(storeOptions(settings, log));
 }
 
 function storeOptions(settings: Settings, log: Log): BlobStoreOptions {

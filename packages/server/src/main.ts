@@ -31,6 +31,15 @@ program
     await migrateAndEnd(settings({ demandSecrets: false }), print);
   });
 program
+  .command('storage')
+  .description('the store of blobs')
+  .command('adopt')
+  .description('make the store that of the present database, so that deletions count there')
+  .action(async () => {
+    const { adoptAndEnd } = await import('./commands/adopt.js');
+    await adoptAndEnd(settings({ demandSecrets: false }), print);
+  });
+program
   .command('config')
   .description('print the settings in force, secrets masked')
   .action(() => print(describe(settings({ demandSecrets: false }))));

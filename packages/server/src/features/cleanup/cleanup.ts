@@ -8,6 +8,7 @@ import { purgeBlobs } from '../files/purge-job.js';
 import { housekeepingHandlers, housekeepingTimetable } from './housekeeping.js';
 import { purgeDueKeys } from './purge.js';
 import { expireUploads } from './queries.js';
+import { storeFault } from './store-identity.js';
 
 /** Gives up the uploads of processes that died. */
 export const expireUploadsJob = defineJob({
@@ -63,6 +64,8 @@ export function createCleanup(options: CleanupOptions): Cleanup {
   });
 
   const purge = handle(purgeBlobs, async ({ signal, log }) => {
+    const fault = await storeFault({ db, blobs });
+    if (fault !== undefined) return log.error(fault);
     const { deleted, failed, more } = await purgeDueKeys({ db, blobs, log, signal, batch, cap });
     if (deleted + failed > 0) log.info({ deleted, failed, more }, 'blobs deleted');
   });

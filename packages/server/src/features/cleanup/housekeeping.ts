@@ -5,6 +5,7 @@ import type { Db } from '../../foundation/database/connect.js';
 import { defineJob, handle, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import { forgetFinished } from '../../foundation/queue/observe.js';
 import { deleteEndedSessions } from '../accounts/session-queries.js';
+import { storeFault } from './store-identity.js';
 
 export interface HousekeepingOptions {
   readonly db: Db;
@@ -38,6 +39,8 @@ export const housekeepingTimetable: readonly TimetableEntry[] = [
 export function housekeepingHandlers({ db, blobs }: HousekeepingOptions): readonly JobHandler[] {
   return [
     handle(removeTemporaries, async ({ log }) => {
+      const fault = await storeFault({ db, blobs });
+      if (fault !== undefined) return log.error(fault);
       const removed = await blobs.removeStaleTemporaries(staleTemporariesMs);
       if (removed > 0) log.info({ removed }, 'unfinished puts removed from the store');
     }),

@@ -47,6 +47,12 @@ function checkedId(id: string): string {
   return id;
 }
 
+/**
+ * What the server keeps in the store for itself: its mark, its probes. No row names these keys; whatever goes
+ * through a listing to find blobs without a row passes over them.
+ */
+export const ownFolder = '.mediablobkit/';
+
 /** S3 takes 1,024 bytes; the rest is left to what a later layout puts in front (`.quarantine/…`). */
 const maxKeyBytes = 900;
 /** NAME_MAX of the usual file systems. */

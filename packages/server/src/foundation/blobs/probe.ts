@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { buffer } from 'node:stream/consumers';
 import { StoreUnavailable, type BlobStore } from './blob-store.js';
+import { ownFolder } from './keys.js';
 
-const folder = '.mediablobkit/probes/';
+const folder = `${ownFolder}probes/`;
 /** A probe takes seconds; one that is older was left by a process that was killed in the middle of it. */
 const leftOverMs = 60 * 60 * 1000;
 

@@ -88,6 +88,12 @@ export interface FinishedJobs {
   state: string;
 }
 
+export interface Installation {
+  id: string;
+  marked_at: Timestamp | null;
+  only_row: Generated<boolean>;
+}
+
 export interface Projects {
   created_at: Generated<Timestamp>;
   deleted_at: Timestamp | null;
@@ -217,6 +223,7 @@ export interface DB {
   cancelled_jobs: CancelledJobs;
   files: Files;
   finished_jobs: FinishedJobs;
+  installation: Installation;
   project_usage: ProjectUsage;
   projects: Projects;
   refresh_tokens: RefreshTokens;
