@@ -1,9 +1,9 @@
-import { randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { promisify } from 'node:util';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { noise } from '../../../test/fixtures/noise.js';
 import { openRaw, type RawRequest } from '../../../test/raw-http.js';
 import {
   createUploadKit,
@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => kit.close());
 
-const body = multipartBody([{ filename: 'a.bin', content: randomBytes(200_000) }]);
+const body = multipartBody([{ filename: 'a.bin', content: noise(200_000) }]);
 
 function begin(projectId: string, length: number | 'chunked' = body.length): Promise<RawRequest> {
   return openRaw(kit.port, [

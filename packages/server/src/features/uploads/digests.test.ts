@@ -1,7 +1,8 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { noise } from '../../../test/fixtures/noise.js';
 import {
   createUploadKit,
   multipartBody,
@@ -17,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => kit.close());
 
-const content = randomBytes(300_000);
+const content = noise(300_000);
 const digest = (algorithm: string, of: Buffer = content): Buffer => createHash(algorithm).update(of).digest();
 const member = (algorithm: 'sha-256' | 'sha-512', of: Buffer = content): string =>
   `${algorithm}=:${digest(algorithm.replace('-', ''), of).toString('base64')}:`;

@@ -1,7 +1,6 @@
-import { randomBytes } from 'node:crypto';
-
 import { afterEach, describe, expect, it } from 'vitest';
 
+import { noise } from '../../../test/fixtures/noise.js';
 import { openRaw, type RawRequest } from '../../../test/raw-http.js';
 import {
   createUploadKit,
@@ -31,7 +30,7 @@ async function start(options: UploadKitOptions): Promise<string> {
   return kit.project();
 }
 
-const large = multipartBody([{ filename: 'a.bin', content: randomBytes(300_000) }]);
+const large = multipartBody([{ filename: 'a.bin', content: noise(300_000) }]);
 const small = multipartBody([{ filename: 'a.txt', content: 'hello' }]);
 
 describe('a store', () => {

@@ -1,7 +1,8 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { noise } from '../../../test/fixtures/noise.js';
 import { openRaw, type RawRequest } from '../../../test/raw-http.js';
 import {
   createUploadKit,
@@ -58,7 +59,7 @@ async function quiet(): Promise<void> {
 describe.each(['POST', 'PUT'] as const)('a raw body by %s', (method) => {
   it.each(['sized', 'chunked'] as const)('%s is stored as one file', async (transfer) => {
     const project = await kit.project();
-    const content = randomBytes(300_000);
+    const content = noise(300_000);
     const answer = await send(project, content, { method, transfer, query: '?filename=a.bin' });
     expect(answer.status).toBe(201);
     const file = (await answer.json()) as { id: string };
@@ -206,7 +207,7 @@ describe.each(['sized', 'chunked'] as const)('a limit for a raw body that comes 
 describe('fifty raw bodies at once', () => {
   it('of known size: exactly as many succeed as fit', async () => {
     const project = await kit.project({ quota: { bytes: 17 * 20_000 } });
-    const body = randomBytes(20_000);
+    const body = noise(20_000);
     const answers = await Promise.all(Array.from({ length: 50 }, () => send(project, body)));
     expect(answers.filter(({ status }) => status === 201)).toHaveLength(17);
     expect(answers.filter(({ status }) => status === 413)).toHaveLength(33);
@@ -237,8 +238,8 @@ describe('a raw body that is cut', () => {
     request.write('\r\n');
     request.socket.end();
     expect((await request.answer()).status).toBe(400);
-    await quiet();
-    expect(await kit.leftovers(project)).toEqual(nothing);
+    // The parser answers before the route has begun; what the route began goes when the connection is cut.
+    await expect.poll(() => kit.leftovers(project), { timeout: 5_000 }).toEqual(nothing);
   });
 
   it('by a client that stops ends with 408', async () => {

@@ -129,6 +129,9 @@ function useStrictValidation(app: App): void {
   );
 }
 
+/** Milliseconds for an answer to broken HTTP to arrive before its connection is cut. */
+const brokenLingerMs = 250;
+
 /** Bytes that are no HTTP never reach a route; they get a problem document all the same. */
 function answerBrokenHttp(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
@@ -145,5 +148,10 @@ function answerBrokenHttp(error: NodeJS.ErrnoException, socket: Socket): void {
   const head = Object.entries(problemHeaders(problem)).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.end(
     `HTTP/1.1 ${problem.status} ${problem.code}\r\n${head.join('')}content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    () => {
+      // Whoever still reads this request's body must learn that no more of it comes: the parser has given up, but
+      // since Node.js 22 the socket stays open. Not at once: a reset would overtake the answer.
+      setTimeout(() => socket.destroy(), brokenLingerMs).unref();
+    },
   );
 }
