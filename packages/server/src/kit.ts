@@ -225,6 +225,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
       minBytesPerSecond: settings.uploadMinThroughput,
     },
     heartbeatMs: Math.min(longestSilenceMs, settings.uploadStaleMs / 3),
+    uploadStaleSeconds: settings.uploadStaleMs / 1000,
     defaultQuotaBytes: settings.defaultQuotaBytes ?? null,
     log,
   });

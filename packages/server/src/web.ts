@@ -51,6 +51,7 @@ const exposedHeaders = [
   'Content-Range',
   'Accept-Ranges',
   'X-Variant-Fallback',
+  'Idempotency-Replayed',
 ];
 
 /** Mounts every room's routes on one HTTP application, behind the guard. */

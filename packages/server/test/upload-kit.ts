@@ -77,7 +77,7 @@ export interface UploadKit {
     projectId: string,
   ): Promise<{ bytes: number; files: number; reserved: number; reservedFiles: number }>;
   /** Runs a cleanup job once. */
-  cleanup(kind: 'expire-uploads' | 'purge-blobs'): Promise<void>;
+  cleanup(kind: 'expire-uploads' | 'purge-blobs' | 'forget-upload-keys'): Promise<void>;
   /** What is left of a project's uploads after the purge; second deletions count as done. */
   leftovers(projectId: string): Promise<Leftovers>;
   close(): Promise<void>;
@@ -140,6 +140,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     },
     defaultQuotaBytes: options.defaultQuotaBytes ?? null,
     log,
+    uploadStaleSeconds: options.uploadStaleSeconds ?? 300,
     ...(options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs }),
   });
   const app = createApp({ log, trustedProxies: [] });

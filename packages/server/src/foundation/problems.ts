@@ -157,6 +157,11 @@ export const problems = {
     title: 'The bytes are not those that were promised',
     doc: 'What arrived has another digest than `Content-Digest` or `?sha256=` says; `errors` names which. Nothing was stored; send the upload again.',
   },
+  'idempotency-key-reused': {
+    status: 422,
+    title: 'The idempotency key belongs to another upload',
+    doc: 'An earlier request with this `Idempotency-Key` brought other bytes or names. Use a new key for every upload.',
+  },
   'invalid-settings': {
     status: 422,
     title: 'The settings are not valid',

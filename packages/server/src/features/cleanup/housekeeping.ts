@@ -5,6 +5,7 @@ import type { Db } from '../../foundation/database/connect.js';
 import { defineJob, handle, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import { forgetFinished } from '../../foundation/queue/observe.js';
 import { deleteEndedSessions } from '../accounts/session-queries.js';
+import { forgetKeys } from '../files/upload-key-queries.js';
 import { storeFault } from './store-identity.js';
 
 export interface HousekeepingOptions {
@@ -25,17 +26,19 @@ const policy = { payload: Type.Object({}), lane: 'background', attempts: 1, time
 const removeTemporaries = defineJob({ name: 'remove-temporaries', ...policy });
 const expireSessions = defineJob({ name: 'expire-sessions', ...policy });
 const forgetJobs = defineJob({ name: 'forget-jobs', ...policy });
+const forgetUploadKeys = defineJob({ name: 'forget-upload-keys', ...policy });
 
-export const housekeepingKinds = [removeTemporaries, expireSessions, forgetJobs] as const;
+export const housekeepingKinds = [removeTemporaries, expireSessions, forgetJobs, forgetUploadKeys] as const;
 
 /** At different minutes, so that they do not meet. */
 export const housekeepingTimetable: readonly TimetableEntry[] = [
   { name: 'remove-temporaries', cron: '17 * * * *', kind: removeTemporaries, payload: {} },
   { name: 'expire-sessions', cron: '37 3 * * *', kind: expireSessions, payload: {} },
   { name: 'forget-jobs', cron: '47 * * * *', kind: forgetJobs, payload: {} },
+  { name: 'forget-upload-keys', cron: '27 * * * *', kind: forgetUploadKeys, payload: {} },
 ];
 
-/** Removes what killed processes leave in the store's own corners, ended sessions, and old finished jobs. */
+/** Removes what killed processes leave in the store's own corners, ended sessions, old finished jobs and keys. */
 export function housekeepingHandlers({ db, blobs }: HousekeepingOptions): readonly JobHandler[] {
   return [
     handle(removeTemporaries, async ({ log }) => {
@@ -45,6 +48,7 @@ export function housekeepingHandlers({ db, blobs }: HousekeepingOptions): readon
       if (removed > 0) log.info({ removed }, 'unfinished puts removed from the store');
     }),
     handle(expireSessions, ({ signal }) => inBatches(signal, () => deleteEndedSessions(db, batch))),
+    handle(forgetUploadKeys, ({ signal }) => inBatches(signal, () => forgetKeys(db, batch))),
     handle(forgetJobs, ({ signal }) =>
       inBatches(signal, () =>
         forgetFinished(db, {

@@ -2,6 +2,7 @@ import type { Db } from '../../foundation/database/connect.js';
 import type { Log } from '../../foundation/log.js';
 import { Problem } from '../../foundation/problems.js';
 import { renewUploads, UploadLost } from '../files/intake-queries.js';
+import { renewKeys, type HeldKey } from '../files/upload-key-queries.js';
 
 /** One request's upload while it is under way. */
 export interface ActiveUpload {
@@ -13,6 +14,8 @@ export interface ActiveUpload {
   readonly beating: Set<string>;
   /** Rows whose blob is being put. */
   readonly writing: Set<string>;
+  /** The idempotency key it holds, which the heartbeat keeps too. */
+  held: HeldKey | undefined;
   abort(reason: unknown): void;
   /** Called once, when nothing of it is left to do. */
   end(): void;
@@ -39,8 +42,14 @@ export function trackUploads(options: {
 
   const beat = async (): Promise<void> => {
     const asked = new Set([...active].flatMap((upload) => [...upload.beating]));
+    const attempts = new Set([...active].flatMap(({ held }) => (held ? [held.attempt] : [])));
     const alive = await renewUploads(db, [...asked]);
+    const holding = await renewKeys(db, [...attempts]);
     for (const upload of active) {
+      const attempt = upload.held?.attempt;
+      if (attempt !== undefined && attempts.has(attempt) && !holding.has(attempt)) {
+        upload.abort(new UploadLost('another request has taken the idempotency key over'));
+      }
       // Rows opened since, or completed since, are in only one of the two sets.
       const lost = [...upload.beating].some((id) => asked.has(id) && !alive.has(id));
       if (lost) upload.abort(new UploadLost('the upload was given up by cleanup'));
@@ -64,6 +73,7 @@ export function trackUploads(options: {
         opened: new Set(),
         beating: new Set(),
         writing: new Set(),
+        held: undefined,
         abort: (reason) => controller.abort(reason),
         end() {
           active.delete(upload);

@@ -12,13 +12,15 @@ import { Problem } from '../../foundation/problems.js';
 import type { Caller } from '../access/caller.js';
 import { abandonFiles, acknowledgedOf, settleFiles, UploadLost } from '../files/intake-queries.js';
 import type { FileRow } from '../files/queries.js';
+import { completeKey, releaseKey, type HeldKey } from '../files/upload-key-queries.js';
 import { findProject, inTransaction, type Project } from '../projects/queries.js';
 import type { ProjectSettings } from '../projects/settings.js';
 import type { ActiveUpload, ActiveUploads } from './active.js';
 import { checkDigest, hashing } from './digests.js';
+import { broughtBy, hashFile, hold, replay, type Passed } from './idempotency.js';
 import { expectedBytes, receiveParts, unlessEmpty } from './parts.js';
-import { policyOf } from './policy.js';
-import { receiveFile, type ReceivedFile, type Reception } from './receive.js';
+import { policyOf, type Policy } from './policy.js';
+import { receiveFile, type IncomingFile, type ReceivedFile, type Reception } from './receive.js';
 import { problemOf } from './upload-problems.js';
 
 /** Plans what is made of a file, in the transaction that acknowledges it; returns the file's status. */
@@ -48,6 +50,8 @@ export interface IntakeOptions {
   /** Quota of projects that set none, in bytes; null is no limit. */
   readonly defaultQuotaBytes: number | null;
   readonly active: ActiveUploads;
+  /** Seconds of silence after which an upload under way counts as dead, and its idempotency key as free. */
+  readonly uploadStaleSeconds: number;
   readonly log: Log;
 }
 
@@ -64,18 +68,26 @@ export interface Arrival {
   readonly caller: Caller;
   /** SHA-256 that the only file must have. */
   readonly sha256: Buffer | undefined;
+  /** Under which a retry finds what this request has brought. */
+  readonly idempotencyKey: string | undefined;
+}
+
+/** What a request has brought, now or, `replayed`, when it came first. */
+export interface Taken {
+  /** In the order of the request; at least one. */
+  readonly files: readonly FileRow[];
+  readonly replayed: boolean;
 }
 
 /**
  * Takes all files of a multipart request, or none of them. Content-Digest is not looked at: it speaks of the form
  * as it is sent (RFC 9530 §2), boundaries included, which no client that builds a form knows beforehand.
- * @returns the acknowledged files, in the order of their parts; at least one.
  */
-export async function takeMultipart(options: IntakeOptions, arrival: Arrival): Promise<readonly FileRow[]> {
+export async function takeMultipart(options: IntakeOptions, arrival: Arrival): Promise<Taken> {
   const { request } = arrival;
   const boundary = boundaryOf(request.headers['content-type'] ?? '');
-  return take(options, arrival, async (reception, source) => {
-    const received = await receiveParts(reception, readParts(source, boundary), options.limits, (part) =>
+  return take(options, arrival, async (source, _policy, receive) => {
+    const received = await receiveParts(receive, readParts(source, boundary), options.limits, (part) =>
       expectedBytes(request, part, boundary),
     );
     if (arrival.sha256 !== undefined && received.length > 1) {
@@ -96,7 +108,7 @@ export async function takeRaw(
   options: IntakeOptions,
   arrival: Arrival,
   name: string | undefined,
-): Promise<readonly FileRow[]> {
+): Promise<Taken> {
   const { headers } = arrival.request;
   refuseCodings(headers);
   const length = headers['content-length'];
@@ -104,13 +116,13 @@ export async function takeRaw(
   // A body without codings and ranges is the file, and so are its digests.
   const digests = parseContentDigest(headers['content-digest']?.toString());
   const sha512 = digests.has('sha-512') ? createHash('sha512') : undefined;
-  return take(options, arrival, async (reception, source) => {
+  return take(options, arrival, async (source, policy, receive) => {
     // Nothing surrounds the file: its length is known before its first byte.
-    if (expected !== undefined) reception.policy.checkSize(expected);
+    if (expected !== undefined) policy.checkSize(expected);
     const body = name === undefined ? await unlessEmpty(source) : source;
     // As with a nameless part: nothing under no name is no file; nothing under a name is an empty one.
     if (body === undefined) throw new Problem('no-file', { detail: 'The body is empty and has no name.' });
-    const file = await receiveFile(reception, {
+    const file = await receive({
       filename: name ?? 'file',
       declaredType: headers['content-type'],
       body: sha512 === undefined ? body : hashing(body, sha512),
@@ -143,21 +155,48 @@ function refuseCodings(headers: IncomingHttpHeaders): void {
   }
 }
 
+/** How the files of one kind of request are told apart; each is handed to `receive`, for storing or only for hashing. */
+type Read = <Received extends Passed>(
+  source: BodySource,
+  policy: Policy,
+  receive: (file: IncomingFile) => Promise<Received>,
+) => Promise<readonly Received[]>;
+
 /** What all ways through one request share: receive, acknowledge together, or give up together. */
 async function take(
   options: IntakeOptions,
-  { request, projectId, caller, sha256 }: Arrival,
-  receive: (reception: Reception, source: BodySource) => Promise<readonly ReceivedFile[]>,
-): Promise<readonly FileRow[]> {
-  const project = await findProject(options.db, projectId);
+  { request, projectId, caller, sha256, idempotencyKey }: Arrival,
+  read: Read,
+): Promise<Taken> {
+  const { db } = options;
+  const project = await findProject(db, projectId);
   if (!project) throw new Problem('not-found');
   const upload = options.active.begin();
   const source = readBody(request, options.limits, upload.signal);
-  try {
-    const received = await receive(receptionOf(options, project, caller, upload), source);
+  const reception = receptionOf(options, project, caller, upload);
+  const readAll = async <Received extends Passed>(receive: (file: IncomingFile) => Promise<Received>) => {
+    const received = await read(source, reception.policy, receive);
     for (const file of received) checkDigest('#/query/sha256', 'SHA-256', sha256, file.sha256);
+    return received;
+  };
+  try {
+    const brought =
+      idempotencyKey === undefined ? undefined : await hold(options, upload, project, idempotencyKey);
+    if (brought) {
+      const again = await readAll((file) => hashFile(reception.policy, file));
+      return { files: await replay(db, project.id, brought, again), replayed: true };
+    }
+    const received = await readAll((file) => receiveFile(reception, file));
+    const { held } = upload;
     upload.beating.clear();
-    return await acknowledge(options, project, received);
+    upload.held = undefined;
+    try {
+      return { files: await acknowledge(options, project, received, held), replayed: false };
+    } catch (error) {
+      // Not acknowledged: the key is to be freed with the rest.
+      upload.held = held;
+      throw error;
+    }
   } catch (error) {
     // Wakes whatever still waits for the client.
     upload.abort(error);
@@ -198,6 +237,7 @@ async function acknowledge(
   { db, planVariants }: IntakeOptions,
   { id: projectId, settings }: Project,
   received: readonly ReceivedFile[],
+  held: HeldKey | undefined,
 ): Promise<readonly FileRow[]> {
   try {
     return await inTransaction(db, async (tx) => {
@@ -207,7 +247,9 @@ async function acknowledge(
         const status = await planVariants(tx, { ...row, ...found }, settings);
         settled.push({ id: row.id, status, ...found });
       }
-      return settleFiles(tx, projectId, settled);
+      const files = await settleFiles(tx, projectId, settled);
+      if (held) await completeKey(tx, held, broughtBy(received));
+      return files;
     });
   } catch (error) {
     if (error instanceof UploadLost || error instanceof Problem) throw error;
@@ -221,10 +263,14 @@ async function acknowledge(
 
 /** Gives up what a failed upload has opened. What the database does not take now, cleanup does later. */
 async function abandon({ db, log }: IntakeOptions, projectId: string, upload: ActiveUpload): Promise<void> {
-  if (upload.opened.size === 0) return;
+  const { held, opened } = upload;
+  if (opened.size === 0 && !held) return;
   const late = upload.writing.size > 0 ? lateWriteSeconds : undefined;
   try {
-    await inTransaction(db, (tx) => abandonFiles(tx, projectId, [...upload.opened], 'upload failed', late));
+    await inTransaction(db, async (tx) => {
+      await abandonFiles(tx, projectId, [...opened], 'upload failed', late);
+      if (held) await releaseKey(tx, held);
+    });
   } catch (error) {
     log.warn({ err: error, projectId }, 'a failed upload is left to cleanup');
   }

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 
 import { framingAfter, type Part } from '../../foundation/http/multipart.js';
 import { Problem } from '../../foundation/problems.js';
-import { receiveFile, type ReceivedFile, type Reception } from './receive.js';
+import type { IncomingFile } from './receive.js';
 import { problemOf } from './upload-problems.js';
 
 /** Fields beside the files are read and ignored (forms and Uppy send some), within these bounds. */
@@ -10,17 +10,17 @@ const maxFields = 100;
 const maxFieldBytes = 64 * 1024;
 
 /**
- * Receives every part that is a file, and reads past the other fields.
+ * Hands every part that is a file to `receive`, and reads past the other fields.
  * @param expected most bytes a part can have, as far as the request tells.
  * @throws Problem `no-file` without a file; a problem of one part names it.
  */
-export async function receiveParts(
-  reception: Reception,
+export async function receiveParts<Received>(
+  receive: (file: IncomingFile) => Promise<Received>,
   parts: AsyncGenerator<Part, void, undefined>,
   { maxFiles }: { readonly maxFiles: number },
   expected: (part: Part) => number | undefined,
-): Promise<readonly ReceivedFile[]> {
-  const received: ReceivedFile[] = [];
+): Promise<readonly Received[]> {
+  const received: Received[] = [];
   let fields = 0;
   for await (const part of parts) {
     try {
@@ -41,7 +41,7 @@ export async function receiveParts(
       // A browser sends an empty, nameless file for a file field that nobody has filled.
       if (body === undefined) continue;
       received.push(
-        await receiveFile(reception, {
+        await receive({
           filename: part.filename,
           declaredType: part.contentType,
           body,

@@ -45,6 +45,8 @@ export interface Reception {
 /** A file whose bytes are in the store and not yet acknowledged. */
 export interface ReceivedFile {
   readonly row: FileRow;
+  /** As it is shown. */
+  readonly filename: string;
   readonly size: number;
   readonly sha256: Buffer;
   readonly facts: PictureFacts | undefined;
@@ -89,7 +91,7 @@ export async function receiveFile(reception: Reception, file: IncomingFile): Pro
   }
   // What was reserved for more files, framing or the next step comes back before the next file asks for room.
   if (meter.held !== meter.count) await meter.hold(meter.count, meter.count);
-  return { row, size: meter.count, sha256: meter.hash.digest(), facts };
+  return { row, filename: row.filename, size: meter.count, sha256: meter.hash.digest(), facts };
 
   async function open(
     { db, quota, createdBy, reserveStepBytes }: Reception,

@@ -5,7 +5,8 @@ import type { Routes } from '../../foundation/http/app.js';
 import { filenameOf } from '../../foundation/http/part-headers.js';
 import { Problem } from '../../foundation/problems.js';
 import type { PresentFiles } from '../files/present.js';
-import { takeMultipart, takeRaw, type Arrival, type IntakeOptions } from './intake.js';
+import { takeMultipart, takeRaw, type Arrival, type IntakeOptions, type Taken } from './intake.js';
+import { keyOf } from './idempotency.js';
 
 export interface UploadRoutesOptions extends IntakeOptions {
   readonly present: PresentFiles;
@@ -42,7 +43,7 @@ const FormContent = {
 };
 
 const aboutRaw =
-  'A body of any other type is one file as it is; its name comes from Content-Disposition or `?filename=`, and Content-Digest (RFC 9530: sha-256, sha-512) is verified. `?sha256=` is verified for a raw body and for a form with one file.';
+  'A body of any other type is one file as it is; its name comes from Content-Disposition or `?filename=`, and Content-Digest (RFC 9530: sha-256, sha-512) is verified. `?sha256=` is verified for a raw body and for a form with one file. With Idempotency-Key a retry with the same files answers 201 with those of the first request and `Idempotency-Replayed: true`, for 24 hours.';
 
 export function uploadRoutes(options: UploadRoutesOptions): Routes {
   const { present, fileViewSchema, publicUrl } = options;
@@ -53,12 +54,13 @@ export function uploadRoutes(options: UploadRoutesOptions): Routes {
   const answer = async (
     request: FastifyRequest,
     reply: FastifyReply,
-    files: Awaited<ReturnType<typeof takeRaw>>,
+    { files, replayed }: Taken,
   ): Promise<unknown> => {
     const views = await present(request.access.projectId, files);
     const [file] = files;
     reply.code(201).serializer((body: unknown) => JSON.stringify(body));
     reply.type('application/json; charset=utf-8');
+    if (replayed) reply.header('idempotency-replayed', 'true');
     if (files.length > 1 || file === undefined) return { data: views };
     reply.headers({ location: `${publicUrl}/files/${file.id}`, etag: `"${file.version}"` });
     return views[0];
@@ -67,11 +69,13 @@ export function uploadRoutes(options: UploadRoutesOptions): Routes {
   const arrivalOf = (request: FastifyRequest): Arrival => {
     const { projectId, caller } = request.access;
     const { sha256 } = queryOf(request);
+    const key = request.headers['idempotency-key'];
     return {
       request: request.raw,
       projectId,
       caller,
       sha256: sha256 === undefined ? undefined : Buffer.from(sha256, 'hex'),
+      idempotencyKey: keyOf(key),
     };
   };
   const raw = (request: FastifyRequest) => takeRaw(options, arrivalOf(request), nameOf(request));
@@ -104,10 +108,10 @@ export function uploadRoutes(options: UploadRoutesOptions): Routes {
           },
         },
         async (request, reply) => {
-          const files = isForm(request)
+          const taken = isForm(request)
             ? await takeMultipart(options, arrivalOf(request))
             : await raw(request);
-          return answer(request, reply, files);
+          return answer(request, reply, taken);
         },
       );
       scope.put(

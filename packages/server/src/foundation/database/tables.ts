@@ -168,6 +168,16 @@ export interface Tombstones {
   reason: string;
 }
 
+export interface UploadKeys {
+  attempt: string;
+  digest: Buffer | null;
+  file_ids: string[] | null;
+  heartbeat_at: Generated<Timestamp>;
+  key: string;
+  project_id: string;
+  state: Generated<string>;
+}
+
 export interface Users {
   created_at: Generated<Timestamp>;
   deleted_at: Timestamp | null;
@@ -231,6 +241,7 @@ export interface DB {
   sessions: Sessions;
   timetable: Timetable;
   tombstones: Tombstones;
+  upload_keys: UploadKeys;
   users: Users;
   variants: Variants;
   waiting_jobs: WaitingJobs;
