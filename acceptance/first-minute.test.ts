@@ -7,10 +7,11 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { Api } from './api.js';
-import { look } from './pictures.js';
+import { look, photo } from './pictures.js';
 import {
   environment,
   freePort,
+  pause,
   run,
   startServer,
   temporaryFolder,
@@ -135,6 +136,31 @@ describe('a second start', () => {
     expect(status).toBe(200);
     expect(second.output()).not.toContain('/auth/register');
     expect(await second.stop()).toBe(0);
+    await folder.remove();
+  });
+});
+
+describe('a stop', () => {
+  it('does not wait for ever for a request that does', async () => {
+    const folder = await temporaryFolder();
+    // No worker: the variant never comes.
+    const server = await startServer({
+      command: 'api',
+      dataFolder: folder.path,
+      env: { MBK_SHUTDOWN_TIMEOUT: '1s' },
+    });
+    const me = await Api.register(server.url);
+    const { body } = await me.upload(await me.project(), 'a.jpg', await photo(300, 200));
+    const waiting = me.call('GET', `/files/${body.id}/content?variant=thumbnail&wait=30`).then(
+      () => 'answered',
+      () => 'cut off',
+    );
+    await pause(200);
+    const before = performance.now();
+    expect(await server.stop()).toBe(0);
+    // Far below the 30 s of the request; how far is the machine's business.
+    expect(performance.now() - before).toBeLessThan(15_000);
+    expect(await waiting).toBe('cut off');
     await folder.remove();
   });
 });

@@ -115,9 +115,13 @@ export async function openWeb(kit: Kit): Promise<Web> {
   const { app, rooms } = await mountApi(kit);
   kit.openedDoor(async () => {
     const giveUp = setTimeout(() => {
-      rooms.uploads.close().catch((error: unknown) => log.error({ err: error }, 'uploads did not end'));
+      rooms.uploads
+        .close()
+        .catch((error: unknown) => log.error({ err: error }, 'uploads did not end'))
+        // Downloads, and requests that wait for a variant.
+        .finally(() => app.server.closeAllConnections());
     }, settings.shutdownTimeoutMs);
-    // Resolves when the last request has been answered.
+    // Resolves when the last request has been answered, or cut off.
     await app.close();
     clearTimeout(giveUp);
     await rooms.uploads.close();
