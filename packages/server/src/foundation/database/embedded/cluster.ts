@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { Log } from '../../log.js';
 import { EmbeddedError, systemCode } from './embedded-error.js';
 import type { Home } from './home.js';
+import { processesAt } from './process-table.js';
 import { handOver, run } from './runner.js';
 
 /** Name of the only role, a superuser, and of our database. */
@@ -35,7 +36,7 @@ function refuseOtherMajor({ data, programs }: Home): void {
   throw new EmbeddedError(
     'wrong-major',
     `The database in ${data} is of PostgreSQL ${found}, and this MediaBlobKit brings PostgreSQL ${programs.major}. ` +
-      'Run the version of MediaBlobKit that made it, or choose another MBK_DATA_DIR.',
+      'Run the version of MediaBlobKit that made it, or choose another MBK_DATA_FOLDER.',
   );
 }
 
@@ -45,7 +46,7 @@ async function removeEmpty(data: string): Promise<void> {
   } catch (error) {
     throw new EmbeddedError(
       'not-a-cluster',
-      `${data} holds something that is not a database of ours. Move it away, or choose another MBK_DATA_DIR.`,
+      `${data} holds something that is not a database of ours. Move it away, or choose another MBK_DATA_FOLDER.`,
       error,
     );
   }
@@ -109,6 +110,9 @@ async function removeUnfinished(folder: string, log: Log): Promise<void> {
   for (const name of await readdir(folder)) {
     if (!name.startsWith(unfinishedPrefix)) continue;
     try {
+      // Its starter was killed, we hold the start lock, and nobody else knows this name: what still writes there is
+      // an initdb that nobody waits for, and that would put files back while they are removed.
+      for (const pid of processesAt(join(folder, name))) killIfThere(pid);
       await rm(join(folder, name), { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
     } catch (error) {
       if (systemCode(error) === undefined) throw error;
@@ -124,5 +128,13 @@ async function syncFolder(folder: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if (systemCode(error) !== 'ESRCH') throw error;
   }
 }

@@ -34,7 +34,7 @@ export function inWords(error: unknown, folder: string): unknown {
     case 'EROFS':
       return new EmbeddedError(
         'not-ours',
-        `${folder} is on a read-only file system; choose another MBK_DATA_DIR, or set DATABASE_URL.`,
+        `${folder} is on a read-only file system; choose another MBK_DATA_FOLDER, or set DATABASE_URL.`,
         error,
       );
     case 'EACCES':
@@ -51,7 +51,7 @@ export function notOurs(folder: string, cause?: unknown, owner?: number): Embedd
   return new EmbeddedError(
     'not-ours',
     `The database folder ${folder} ${whose} the user id this process runs as (${process.getuid?.() ?? 'unknown'}). ` +
-      'Run as its owner, give it away with chown -R, or choose another MBK_DATA_DIR.',
+      'Run as its owner, give it away with chown -R, or choose another MBK_DATA_FOLDER.',
     cause,
   );
 }

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 import { systemCode } from './embedded-error.js';
 
@@ -72,5 +72,29 @@ function bootId(): string {
   } catch {
     // Some sandboxes hide it; then pid and start time must do.
     return '-';
+  }
+}
+
+/**
+ * Processes that work in a folder or name it in their arguments, as initdb and what it starts do with the folder
+ * they make. Empty where the system does not tell (macOS).
+ */
+export function processesAt(folder: string): readonly number[] {
+  if (process.platform !== 'linux') return [];
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => pid !== process.pid && worksAt(pid, folder));
+}
+
+function worksAt(pid: number, folder: string): boolean {
+  try {
+    if (readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(folder)) return true;
+    return readlinkSync(`/proc/${pid}/cwd`) === folder;
+  } catch (error) {
+    // It ended meanwhile, or is somebody else's.
+    if (['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? ''))
+      return false;
+    throw error;
   }
 }

@@ -42,7 +42,7 @@ test('what PostgreSQL says before it gives up becomes a sentence', () => {
 
 test.each([
   ['ENOSPC', 'There is no space left for the database in /d.'],
-  ['EROFS', '/d is on a read-only file system; choose another MBK_DATA_DIR, or set DATABASE_URL.'],
+  ['EROFS', '/d is on a read-only file system; choose another MBK_DATA_FOLDER, or set DATABASE_URL.'],
 ])('a fault of the file system (%s) becomes a sentence', (code, sentence) => {
   expect(inWords(Object.assign(new Error('write'), { code }), '/d')).toMatchObject({ message: sentence });
 });
