@@ -14,8 +14,6 @@ import { parseCLI, startVitest } from 'vitest/node';
 export async function runVitest({ root, args, overrides = {} }) {
   const { filter, options } = parseCLI(['vitest', 'run', ...args]);
   const vitest = await startVitest('test', filter, {
-    // A shared machine may stall any test for seconds. In CI a failed one is run once more, and named below.
-    retry: process.env.CI ? 1 : 0,
     ...options,
     run: true,
     watch: false,
@@ -24,7 +22,6 @@ export async function runVitest({ root, args, overrides = {} }) {
   });
   await vitest.close();
   const counts = count(vitest);
-  for (const name of flaky(vitest)) console.log(`passed only when run again: ${name}`);
   const nothingRan = counts.passed + counts.skipped === 0 && !options.passWithNoTests;
   // What fails outside of any test (global setup, coverage thresholds, no file found) counts as one, so that
   // the line never reads like a success when the exit code is none.
@@ -38,15 +35,6 @@ export async function runVitest({ root, args, overrides = {} }) {
 /** @returns {string} the line that CI and people look for */
 export function summary({ passed, failed, skipped }) {
   return `${passed} passed, ${failed} failed, ${skipped} skipped`;
-}
-
-/** Tests whose first run failed: each is a fault to be found, of the test or of the product. */
-function flaky(vitest) {
-  return vitest.state
-    .getTestModules()
-    .flatMap((module) => [...module.children.allTests()])
-    .filter((test) => test.diagnostic()?.flaky)
-    .map((test) => `${test.module.relativeModuleId} > ${test.fullName}`);
 }
 
 function count(vitest) {
