@@ -142,28 +142,26 @@ export async function finishAttempt(tx: Tx, row: VariantRow, made: MadeVariant):
 }
 
 /** Ends an attempt without a result; the variant waits for the next one, with the reason of the last beside it. */
-export async function abandonAttempt(tx: Tx, row: VariantRow, reason: Failure): Promise<void> {
-  await tx
-    .updateTable('variants')
-    .set({
-      status: row.status === 'ready' ? 'ready' : 'pending',
-      pending_key: null,
-      failure_code: reason.code,
-      failure: reason.detail,
-      updated_at: sql<Date>`now()`,
-    })
-    .where('file_id', '=', row.file_id)
-    .where('project_id', '=', row.project_id)
-    .where('name', '=', row.name)
-    .execute();
+export function abandonAttempt(tx: Tx, row: VariantRow, reason: Failure): Promise<void> {
+  return endWithoutResult(tx, row, 'pending', reason);
 }
 
-/** Gives a variant up for good. One that is ready stays so: only its renewal has failed. */
-export async function failVariant(tx: Tx, row: VariantRow, reason: Failure): Promise<void> {
+/** Gives a variant up for good. */
+export function failVariant(tx: Tx, row: VariantRow, reason: Failure): Promise<void> {
+  return endWithoutResult(tx, row, 'failed', reason);
+}
+
+/** A variant that is ready stays so: only its renewal has failed. */
+async function endWithoutResult(
+  tx: Tx,
+  row: VariantRow,
+  status: 'pending' | 'failed',
+  reason: Failure,
+): Promise<void> {
   await tx
     .updateTable('variants')
     .set({
-      status: row.status === 'ready' ? 'ready' : 'failed',
+      status: row.status === 'ready' ? 'ready' : status,
       pending_key: null,
       failure_code: reason.code,
       failure: reason.detail,
