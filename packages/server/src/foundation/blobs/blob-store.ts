@@ -45,6 +45,97 @@ export interface PresignGetOptions {
   readonly cacheControl?: string;
 }
 
+/** One part of a blob that is put in parts. */
+export interface Part {
+  /** 1 to `mostParts`; the order of the bytes. */
+  readonly number: number;
+  /** Bytes. */
+  readonly size: number;
+  /** What the store calls its content; given back to `complete` as it came. */
+  readonly etag: string;
+}
+
+/** A put in parts that nobody has finished yet. */
+export interface UnfinishedMultipart {
+  readonly key: string;
+  readonly uploadId: string;
+  readonly begunAt: Date;
+}
+
+/**
+ * Blobs that arrive in parts, over several requests and by way of several processes. The key holds nothing, or what
+ * it held before, until `complete`; parts may come in any order, and one that is put again replaces the first.
+ *
+ * Errors beside those of `BlobStore`: `MultipartMissing` for an upload that was completed, aborted or never begun;
+ * `PartsRefused` when the parts named to `complete` are not those that are there, or one but the last is too small.
+ */
+export interface MultipartBlobs {
+  /** Bytes that every part but the last must have: 5 MiB on S3, 1 on disk. */
+  readonly smallestPart: number;
+  readonly mostParts: number;
+  /** Begins and gives the upload's id, which stands for it together with the key. */
+  begin(key: string, options?: { readonly contentType?: string }): Promise<string>;
+  /** Stores one part. The body is read to its end or destroyed; a part that failed leaves the earlier one. */
+  put(
+    key: string,
+    uploadId: string,
+    number: number,
+    body: Readable | Buffer,
+    options?: { readonly size?: number; readonly signal?: AbortSignal },
+  ): Promise<Part>;
+  /** The parts that are there, by number. */
+  parts(key: string, uploadId: string): Promise<readonly Part[]>;
+  /** Makes the parts one blob, durable. Repeating it after a lost answer succeeds when the blob is there. */
+  complete(key: string, uploadId: string, parts: readonly Part[]): Promise<{ readonly size: number }>;
+  /** Drops the upload with its parts; an absent one is success. */
+  abort(key: string, uploadId: string): Promise<void>;
+  /** Every unfinished upload whose key starts with the prefix. */
+  list(prefix: string): AsyncIterable<UnfinishedMultipart>;
+}
+
+/** What a client may be allowed to do in the store by itself, one request each. */
+export type DirectOperation =
+  /** `size` and `contentType` are signed when given: another length or type is refused by the store. */
+  | {
+      readonly kind: 'put';
+      readonly key: string;
+      readonly size?: number;
+      readonly contentType?: string;
+      /** Base64 (RFC 1864); signed when given. */
+      readonly contentMd5?: string;
+    }
+  /** A form (POST policy) whose file has between `minBytes` and `maxBytes`. */
+  | {
+      readonly kind: 'post';
+      readonly key: string;
+      readonly minBytes: number;
+      readonly maxBytes: number;
+      readonly contentType?: string;
+    }
+  | { readonly kind: 'begin-multipart'; readonly key: string; readonly contentType?: string }
+  | {
+      readonly kind: 'put-part';
+      readonly key: string;
+      readonly uploadId: string;
+      readonly number: number;
+      readonly size?: number;
+    }
+  | {
+      readonly kind: 'list-parts' | 'complete-multipart' | 'abort-multipart';
+      readonly key: string;
+      readonly uploadId: string;
+    };
+
+/** A request that whoever has it may send to the store. */
+export interface SignedRequest {
+  readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE';
+  readonly url: string;
+  /** Header fields that are signed and must be sent as they are. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Fields of a form, to be sent before the file. */
+  readonly fields?: Readonly<Record<string, string>>;
+}
+
 /**
  * Where bytes are kept. Every implementation passes the one contract suite (`contract.suite.ts`): a key is either
  * absent or holds one whole put, also after kill −9; keys are opaque, made by `keys.ts`, and never reused.
@@ -105,5 +196,13 @@ export class BlobTruncated extends BlobError {}
 export class StoreFull extends BlobError {}
 /** The store refuses, hangs or cannot be reached; trying again later may help. */
 export class StoreUnavailable extends BlobError {}
+/** There is a blob under the key of a put that must not replace one. */
+export class BlobExists extends BlobError {}
+/** No such put in parts is under way. */
+export class MultipartMissing extends BlobError {}
+/** The parts cannot be made one blob as they were named. */
+export class PartsRefused extends BlobError {}
+/** The store has no such ability; the message names it. */
+export class Unsupported extends BlobError {}
 /** The key is not one that `keys.ts` makes: empty, absolute, with `..`, a NUL or a backslash, or too long. */
 export class InvalidKey extends BlobError {}

@@ -22,6 +22,14 @@ export function variantKey(
   return `${checkedId(projectId)}/${variant}/${fileName(fileId, extension, generation)}`;
 }
 
+/**
+ * `.staging/{uploadId}`: the bytes of an upload that takes several requests, until the file exists; with a number
+ * `.staging/{uploadId}.{n}`, for bytes that are written anew now and then.
+ */
+export function stagingKey(uploadId: string, n?: number): string {
+  return n === undefined ? `.staging/${checkedId(uploadId)}` : `.staging/${checkedId(uploadId)}.${n}`;
+}
+
 /** Names a project may give its variants. `files` is the folder of the originals, `adhoc-…` that of signed sizes. */
 export function isVariantName(name: string): boolean {
   return /^[a-z][a-z0-9-]{0,31}$/.test(name) && name !== 'files' && !name.startsWith('adhoc-');

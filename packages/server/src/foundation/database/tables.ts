@@ -178,6 +178,34 @@ export interface UploadKeys {
   state: Generated<string>;
 }
 
+export interface Uploads {
+  active_at: Generated<Timestamp>;
+  created_at: Generated<Timestamp>;
+  created_by_key: string | null;
+  created_by_user: string | null;
+  declared_type: string | null;
+  failure: string | null;
+  failure_code: string | null;
+  file_id: string;
+  filename: string;
+  id: string;
+  lock_holder: string | null;
+  lock_until: Timestamp | null;
+  metadata: Generated<Json>;
+  multipart_id: string | null;
+  part_bytes: number | null;
+  parts: Generated<Json>;
+  project_id: string;
+  protocol: string;
+  received_bytes: Generated<number>;
+  reserved_bytes: Generated<number>;
+  sha256: Buffer | null;
+  size: number | null;
+  staging_key: string;
+  status: Generated<string>;
+  tail_key: string | null;
+}
+
 export interface Users {
   created_at: Generated<Timestamp>;
   deleted_at: Timestamp | null;
@@ -242,6 +270,7 @@ export interface DB {
   timetable: Timetable;
   tombstones: Tombstones;
   upload_keys: UploadKeys;
+  uploads: Uploads;
   users: Users;
   variants: Variants;
   waiting_jobs: WaitingJobs;
