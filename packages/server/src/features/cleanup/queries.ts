@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 
 import type { Db } from '../../foundation/database/connect.js';
 import { abandonFiles, unfinishedStates } from '../files/intake-queries.js';
+import { livingUploadStates } from '../files/upload-queries.js';
 import { inTransaction } from '../projects/queries.js';
 
 /**
@@ -67,7 +68,7 @@ export async function claimDueKeys(db: Db, limit: number, leaseSeconds: number):
     .execute();
 }
 
-/** Those of the keys that a living row names: originals (trash included), variants, attempts under way. */
+/** Those of the keys that a living row names: originals (trash included), variants, attempts and uploads under way. */
 export async function livingKeys(db: Db, keys: readonly string[]): Promise<ReadonlySet<string>> {
   if (keys.length === 0) return new Set();
   const rows = await db
@@ -86,6 +87,20 @@ export async function livingKeys(db: Db, keys: readonly string[]): Promise<Reado
         .selectFrom('variants')
         .select(sql<string>`pending_key`.as('key'))
         .where('pending_key', 'in', keys),
+    )
+    .unionAll(
+      db
+        .selectFrom('uploads')
+        .select('staging_key as key')
+        .where('staging_key', 'in', keys)
+        .where('status', 'in', livingUploadStates),
+    )
+    .unionAll(
+      db
+        .selectFrom('uploads')
+        .select(sql<string>`tail_key`.as('key'))
+        .where('tail_key', 'in', keys)
+        .where('status', 'in', livingUploadStates),
     )
     .execute();
   return new Set(rows.map((row) => row.key));

@@ -6,6 +6,8 @@ import { bookUsage, reserve, type Quota } from './usage-queries.js';
 
 /** States of files that nobody sees yet, or ever. */
 export const unfinishedStates = ['uploading', 'verifying', 'aborted'] as const;
+/** Those of them that somebody is working on. */
+const receivedStates = ['uploading', 'verifying'] as const;
 
 export interface NewFile {
   readonly id: string;
@@ -70,7 +72,7 @@ export async function resizeReservation(
     .select('reserved_bytes')
     .where('id', '=', fileId)
     .where('project_id', '=', projectId)
-    .where('status', '=', 'uploading')
+    .where('status', 'in', receivedStates)
     .forUpdate()
     .executeTakeFirst();
   if (!file) throw new UploadLost('the upload was given up by cleanup');
@@ -119,7 +121,7 @@ export async function settleFiles(
       .select('reserved_bytes')
       .where('id', '=', id)
       .where('project_id', '=', projectId)
-      .where('status', '=', 'uploading')
+      .where('status', 'in', receivedStates)
       .forUpdate()
       .executeTakeFirst();
     if (!held) throw new UploadLost('the upload was given up by cleanup');
@@ -207,7 +209,7 @@ export async function renewUploads(db: Db, fileIds: readonly string[]): Promise<
         .selectFrom('files')
         .select('id')
         .where('id', 'in', fileIds)
-        .where('status', '=', 'uploading')
+        .where('status', 'in', receivedStates)
         .orderBy('id')
         .forUpdate(),
     )
