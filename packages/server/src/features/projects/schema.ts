@@ -1,16 +1,16 @@
 import Type from 'typebox';
 
 import { lineOfText } from '../../foundation/http/text.js';
-import { fits, outputFormats } from '../../foundation/imaging/recipe.js';
+import { recipeMembers, vocabulary } from '../../foundation/imaging/vocabulary.js';
 import type { Project, Usage } from './queries.js';
 import {
   deliveryModes,
   fallbacks,
   maxAllowedTypes,
   maxCacheSeconds,
-  maxSide,
   visibilities,
   type ProjectSettings,
+  type VariantSettings,
 } from './settings.js';
 
 /** A member with one of some words. */
@@ -23,16 +23,16 @@ const limit = (minimum: number, description: string) =>
   Type.Optional(
     Type.Union([Type.Integer({ minimum, maximum: Number.MAX_SAFE_INTEGER }), Type.Null()], { description }),
   );
-const side = Type.Optional(Type.Integer({ minimum: 1, maximum: maxSide, description: 'Pixels.' }));
+
+/** The members of a recipe, all of them optional. */
+const recipe = Object.fromEntries(
+  recipeMembers.map((member) => [member, Type.Optional(vocabulary[member].schema)]),
+);
 
 /** A variant as people write it. */
 const VariantInput = Type.Object(
   {
-    width: side,
-    height: side,
-    fit: Type.Optional(choice(fits, 'How the picture fills the box; `inside` when absent.')),
-    format: Type.Optional(choice(outputFormats, '`webp` when absent.')),
-    quality: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+    ...recipe,
     lazy: Type.Optional(Type.Boolean({ description: 'Make it when it is first asked for.' })),
   },
   { ...closed, description: 'Needs a width, a height or both.' },
@@ -84,14 +84,14 @@ const amount = Type.Union([Type.Integer(), Type.Null()]);
 const SettingsView = Type.Object({
   variants: Type.Record(
     Type.String(),
-    Type.Object({
-      width: Type.Optional(Type.Integer()),
-      height: Type.Optional(Type.Integer()),
-      fit: choice(fits),
-      format: choice(outputFormats),
-      quality: Type.Optional(Type.Integer()),
-      lazy: Type.Optional(Type.Boolean()),
-    }),
+    Type.Unsafe<VariantSettings>(
+      Type.Object({
+        ...recipe,
+        fit: vocabulary.fit.schema,
+        format: vocabulary.format.schema,
+        lazy: Type.Optional(Type.Boolean()),
+      }),
+    ),
   ),
   quota: Type.Object({ bytes: amount, files: amount, bytesPerUpload: amount }),
   allowedTypes: Type.Array(Type.String()),

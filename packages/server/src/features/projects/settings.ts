@@ -1,5 +1,6 @@
 import { isVariantName } from '../../foundation/blobs/keys.js';
-import { fits, outputFormats, type Recipe } from '../../foundation/imaging/recipe.js';
+import type { Recipe } from '../../foundation/imaging/recipe.js';
+import { isRecipe, recipeFaults, recipeMembers } from '../../foundation/imaging/vocabulary.js';
 import { Problem } from '../../foundation/problems.js';
 import { FaultList, readBoolean, readChoice, readInteger, readMembers } from './faults.js';
 
@@ -40,9 +41,6 @@ export interface ProjectSettings {
   readonly delivery: DeliverySettings;
 }
 
-/** Longest side of a variant in pixels (the limit of AVIF's encoder); WebP has 14 bits for a side. */
-export const maxSide = 16_384;
-export const maxWebpSide = 16_383;
 export const maxVariants = 50;
 export const maxAllowedTypes = 100;
 /** A year, the longest that caches keep anything (RFC 9111 leaves it open; clients cut there). */
@@ -160,27 +158,18 @@ function readVariants(value: unknown, at: string, faults: FaultList, unknown: Un
 }
 
 function readVariant(value: unknown, at: string, faults: FaultList, unknown: Unknown): VariantSettings {
-  const names = ['width', 'height', 'fit', 'format', 'quality', 'lazy'] as const;
   const before = faults.list.length;
-  const given = readMembers(value, names, at, faults, unknown);
-  const format = readChoice(given.format, outputFormats, 'webp', `${at}/format`, faults);
-  const side = { min: 1, max: format === 'webp' ? maxWebpSide : maxSide };
-  const width = readInteger(given.width, side, undefined, `${at}/width`, faults);
-  const height = readInteger(given.height, side, undefined, `${at}/height`, faults);
-  const quality = readInteger(given.quality, { min: 1, max: 100 }, undefined, `${at}/quality`, faults);
-  const lazy = readBoolean(given.lazy, undefined, `${at}/lazy`, faults);
-  const fit = readChoice(given.fit, fits, 'inside', `${at}/fit`, faults);
-  if (faults.list.length === before && width === undefined && height === undefined) {
-    faults.add(at, 'needs a width, a height or both');
+  const { lazy: given, ...members } = readMembers(value, [...recipeMembers, 'lazy'], at, faults, unknown);
+  const lazy = readBoolean(given, undefined, `${at}/lazy`, faults);
+  const recipe = { fit: 'inside', format: 'webp', ...members };
+  for (const { member, detail } of recipeFaults(recipe)) {
+    if (member !== undefined) faults.add(`${at}/${member}`, detail);
+    // What is missing is told only of a recipe in which nothing else is wrong.
+    else if (faults.list.length === before) faults.add(at, detail);
   }
-  return {
-    ...(width === undefined ? {} : { width }),
-    ...(height === undefined ? {} : { height }),
-    fit,
-    format,
-    ...(quality === undefined ? {} : { quality }),
-    ...(lazy === undefined ? {} : { lazy }),
-  };
+  // What is not one has just been told.
+  if (!isRecipe(recipe)) return { fit: 'inside', format: 'webp' };
+  return lazy === undefined ? recipe : { ...recipe, lazy };
 }
 
 function readQuota(

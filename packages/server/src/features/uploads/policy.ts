@@ -84,6 +84,7 @@ function judge(error: ImagingError, signal: AbortSignal): 'more-needed' | undefi
       });
     case 'unsupported-codec':
     case 'corrupt-image':
+    case 'watermark-unusable':
     case 'decoder-timeout':
     case 'decoder-memory':
     case 'decoder-crashed':

@@ -84,6 +84,13 @@ export async function claimVariants(
   });
 }
 
+/** What an attempt has brought, by variant. */
+export interface Outcome {
+  readonly made: ReadonlyMap<string, Omit<MadeVariant, 'key' | 'recipe' | 'digest'>>;
+  /** Variants whose recipe cannot be followed. */
+  readonly failed: ReadonlyMap<string, Failure>;
+}
+
 /**
  * Makes the attempt's results count, in the transaction that ends the job. Of a file that was deleted meanwhile,
  * or a variant that another attempt has taken over, nothing counts and what was written is queued for deletion.
@@ -91,7 +98,7 @@ export async function claimVariants(
 export async function completeClaim(
   tx: Tx,
   claim: Claim,
-  made: ReadonlyMap<string, Omit<MadeVariant, 'key' | 'recipe' | 'digest'>>,
+  { made, failed }: Outcome,
   facts: FileFacts,
   maxWriteSeconds: number,
 ): Promise<void> {
@@ -103,6 +110,12 @@ export async function completeClaim(
   for (const variant of claim.variants) {
     const row = rows.find(({ name, pending_key }) => name === variant.name && pending_key === variant.key);
     const result = made.get(variant.name);
+    const reason = failed.get(variant.name);
+    if (row && reason && !deleted) {
+      await buryAttempt(tx, row, maxWriteSeconds);
+      await failVariant(tx, row, reason);
+      continue;
+    }
     if (!row || !result) {
       await bury(tx, [
         { key: variant.key, projectId, reason: 'variant superseded', againAfter: maxWriteSeconds },

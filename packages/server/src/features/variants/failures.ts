@@ -36,3 +36,8 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof BlobError) return failure('store-unavailable');
   return failure('processing-failed');
 }
+
+/** A recipe that the engine could not follow, in its own words. */
+export function recipeFailure(code: ImagingErrorCode, detail: string): Failure {
+  return code === 'aborted' ? failure('processing-failed') : { code, detail };
+}

@@ -1,15 +1,7 @@
 import Type, { type Static } from 'typebox';
 
-import { fits, outputFormats } from '../../foundation/imaging/recipe.js';
+import { RecipeSchema } from '../../foundation/imaging/vocabulary.js';
 import { defineJob } from '../../foundation/queue/define.js';
-
-export const RecipeSchema = Type.Object({
-  width: Type.Optional(Type.Integer({ minimum: 1 })),
-  height: Type.Optional(Type.Integer({ minimum: 1 })),
-  fit: Type.Enum([...fits]),
-  format: Type.Enum([...outputFormats]),
-  quality: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
-});
 
 /** Variants of one file to make from one decode; their recipes as they were when it was planned. */
 export const ImageProcessingJobSchema = Type.Object({

@@ -1,7 +1,7 @@
 import { sql, type Selectable } from 'kysely';
 
 import type { Db, Tx } from '../../foundation/database/connect.js';
-import type { Variants } from '../../foundation/database/tables.js';
+import type { Files, Variants } from '../../foundation/database/tables.js';
 import type { Recipe } from '../../foundation/imaging/recipe.js';
 import type { Failure } from './failures.js';
 
@@ -92,6 +92,23 @@ export async function addLazyRow(
       lazy: true,
     })
     .onConflict((conflict) => conflict.columns(['file_id', 'name']).doNothing())
+    .execute();
+}
+
+/** The originals of living files of the project. */
+export async function findOriginals(
+  db: Db,
+  projectId: string,
+  fileIds: readonly string[],
+): Promise<readonly Pick<Selectable<Files>, 'id' | 's3_key' | 'size' | 'sha256' | 'mime_type'>[]> {
+  if (fileIds.length === 0) return [];
+  return db
+    .selectFrom('files')
+    .select(['id', 's3_key', 'size', 'sha256', 'mime_type'])
+    .where('id', 'in', fileIds)
+    .where('project_id', '=', projectId)
+    .where('deleted_at', 'is', null)
+    .where('status', 'in', ['processing', 'ready', 'failed'])
     .execute();
 }
 

@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto';
 
-import { Value } from 'typebox/value';
-
 import type { Json } from '../../foundation/database/tables.js';
 import type { OutputFormat, Recipe } from '../../foundation/imaging/recipe.js';
-import { RecipeSchema } from './job.js';
+import { isRecipe } from '../../foundation/imaging/vocabulary.js';
 
 /** Types whose pixels the decoder reads; the same loaders are allowed in foundation/imaging. */
 const decodableTypes = new Set(['image/jpeg', 'image/png', 'image/webp', 'image/gif', 'image/avif']);
@@ -55,6 +53,6 @@ export function recipeDigest(recipe: Recipe): string {
  * @throws TypeError when the row holds something else, which nothing of ours writes.
  */
 export function storedRecipe(json: Json): Recipe {
-  if (!Value.Check(RecipeSchema, json)) throw new TypeError('a variant row holds no recipe');
+  if (!isRecipe(json)) throw new TypeError('a variant row holds no recipe');
   return json;
 }

@@ -20,6 +20,7 @@ import { StoreUnavailable, type BlobStore } from '../../foundation/blobs/blob-st
 import type { Imaging } from '../../foundation/imaging/imaging.js';
 import { createImaging } from '../../foundation/imaging/pool.js';
 import { LeaseLost, type JobHandler } from '../../foundation/queue/define.js';
+import { checkSettings } from '../projects/settings.js';
 import type { ImageProcessingJob } from './job.js';
 import { configOf, plannedVariants, planVariants } from './plan.js';
 import { createRenderHandler, type RenderOptions } from './render.js';
@@ -188,6 +189,50 @@ describe('planning', () => {
     expect((await fileRow(file)).status).toBe('ready');
     expect(await jobsOf(project)).toEqual([]);
   });
+});
+
+describe('a watermark', () => {
+  const marked = (fileId: string) => ({
+    variants: { plain: { width: 60 }, marked: { width: 60, format: 'png', watermark: { fileId } } },
+  });
+
+  it('is another picture of the project', async () => {
+    const first = await scene.project(recipes);
+    const logo = await upload(first, await photo({ width: 40, height: 30, seed: 9 }));
+    const project = { ...first, settings: checkSettings(marked(logo.id)) };
+    const file = await upload(project);
+    await run(file, jobOf(project, file));
+    expect(await rowsOf(file)).toMatchObject({ plain: { status: 'ready' }, marked: { status: 'ready' } });
+    expect((await fileRow(file)).status).toBe('ready');
+  });
+
+  it.each(['of another project', 'in the trash', 'without its blob', 'that is no picture'])(
+    '%s fails the variant that wants it, and no other',
+    async (which) => {
+      const first = await scene.project(recipes);
+      const owner = which === 'of another project' ? await scene.project(recipes) : first;
+      const logo =
+        which === 'that is no picture'
+          ? await upload(owner, Buffer.from('no picture'), 'application/pdf')
+          : await upload(owner, await photo({ width: 40, height: 30 }));
+      if (which === 'in the trash') {
+        await scene.db
+          .updateTable('files')
+          .set({ deleted_at: new Date() })
+          .where('id', '=', logo.id)
+          .execute();
+      }
+      if (which === 'without its blob') await scene.blobs.delete((await fileRow(logo)).s3_key);
+      const project = { ...first, settings: checkSettings(marked(logo.id)) };
+      const file = await upload(project);
+      await run(file, jobOf(project, file));
+      expect(await rowsOf(file)).toMatchObject({
+        plain: { status: 'ready' },
+        marked: { status: 'failed', failure_code: 'watermark-unusable', pending_key: null },
+      });
+      expect((await fileRow(file)).status).toBe('failed');
+    },
+  );
 });
 
 describe('a render', () => {

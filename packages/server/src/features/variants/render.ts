@@ -15,9 +15,10 @@ import {
 import type { Log } from '../../foundation/log.js';
 import { handle, LeaseLost, type JobContext, type JobHandler } from '../../foundation/queue/define.js';
 import { claimVariants, completeClaim, failClaim, giveUp, releaseClaim, type Claim } from './claim.js';
-import { failureOf } from './failures.js';
+import { failureOf, recipeFailure } from './failures.js';
 import { renderVariants } from './job.js';
 import { fetchOriginal } from './original.js';
+import { fetchWatermarks } from './watermarks.js';
 import { createWorkFolders, type WorkFolders } from './work-folders.js';
 
 export interface RenderOptions {
@@ -68,7 +69,12 @@ async function renderJob(
     await folders.use(async (folder) => {
       const result = await makeVariants(options, claim, folder, signal);
       const made = new Map(result.images.map((image) => [image.name, image]));
-      await context.finish((tx) => completeClaim(tx, claim, made, factsOf(result), maxWriteSeconds));
+      const failed = new Map(
+        result.failures.map(({ name, code, detail }) => [name, recipeFailure(code, detail)]),
+      );
+      await context.finish((tx) =>
+        completeClaim(tx, claim, { made, failed }, factsOf(result), maxWriteSeconds),
+      );
       context.log.info(
         {
           fileId: payload.fileId,
@@ -95,7 +101,7 @@ async function renderJob(
 }
 
 async function makeVariants(
-  { blobs, imaging }: RenderOptions,
+  { db, blobs, imaging }: RenderOptions,
   claim: Claim,
   folder: string,
   signal: AbortSignal,
@@ -104,17 +110,32 @@ async function makeVariants(
   await fetchOriginal(blobs, claim.file, original, signal);
   const outputFolder = join(folder, 'out');
   await mkdir(outputFolder);
+  const recipes = claim.variants.map(({ name, recipe }) => ({ name, recipe }));
+  const watermarks = await fetchWatermarks(
+    { db, blobs },
+    claim.file.project_id,
+    recipes.map(({ recipe }) => recipe),
+    folder,
+    signal,
+  );
   const result = await imaging.render({
     path: original,
-    recipes: claim.variants.map(({ name, recipe }) => ({ name, recipe })),
+    recipes,
+    watermarks,
     outputFolder,
     signal,
   });
+  if (result.images.length + result.failures.length !== recipes.length) {
+    throw new TypeError('the engine left a variant out');
+  }
   const images = new Map(result.images.map((image) => [image.name, image]));
   const limit = pLimit(parallelPuts);
   // All are waited for, so that none is still reading the folder when it is removed.
   const puts = await Promise.allSettled(
-    claim.variants.map(({ name, key }) => limit(() => putImage(blobs, key, images.get(name), signal))),
+    claim.variants.flatMap(({ name, key }) => {
+      const image = images.get(name);
+      return image ? [limit(() => putImage(blobs, key, image, signal))] : [];
+    }),
   );
   for (const put of puts) if (put.status === 'rejected') throw put.reason;
   return result;
@@ -123,10 +144,9 @@ async function makeVariants(
 async function putImage(
   blobs: BlobStore,
   key: string,
-  image: RenderedImage | undefined,
+  image: RenderedImage,
   signal: AbortSignal,
 ): Promise<void> {
-  if (!image) throw new TypeError('the engine left a variant out');
   const body = image.size <= wholeReadBytes ? await readFile(image.path) : createReadStream(image.path);
   await blobs.put(key, body, { size: image.size, contentType: image.mimeType, signal });
 }

@@ -84,3 +84,33 @@ function moment(local: unknown, offset: unknown): string | undefined {
   const zone = typeof offset === 'string' && /^[+-]\d\d:\d\d/.test(offset) ? offset.slice(0, 6) : '';
   return iso + zone;
 }
+
+/** The same facts as sharp writes them into a result: EXIF's own names and texts. */
+export function exifOf(facts: ExifFacts | null): Record<'IFD0' | 'IFD2', Record<string, string>> {
+  const { cameraMake, cameraModel, lens, exposureSeconds, fNumber, iso, focalLengthMm, takenAt } =
+    facts ?? {};
+  const [, day, time, zone] = /^([\d-]+)T([\d:]+)(.*)$/.exec(takenAt ?? '') ?? [];
+  return {
+    IFD0: given({ Make: cameraMake, Model: cameraModel }),
+    IFD2: given({
+      LensModel: lens,
+      ExposureTime: exposureSeconds === undefined ? undefined : rational(exposureSeconds),
+      FNumber: fNumber === undefined ? undefined : rational(fNumber),
+      ISOSpeedRatings: iso === undefined ? undefined : String(Math.min(65_535, Math.round(iso))),
+      FocalLength: focalLengthMm === undefined ? undefined : rational(focalLengthMm),
+      DateTimeOriginal: day && time ? `${day.replaceAll('-', ':')} ${time}` : undefined,
+      OffsetTimeOriginal: zone === '' ? undefined : zone,
+    }),
+  };
+}
+
+function given(tags: Record<string, string | undefined>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(tags).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+  );
+}
+
+/** EXIF's fraction: exposures below a second as photographers write them (1/250). */
+function rational(value: number): string {
+  return value < 1 ? `1/${Math.round(1 / value)}` : `${Math.round(value * 1000)}/1000`;
+}

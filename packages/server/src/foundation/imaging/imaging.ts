@@ -46,6 +46,10 @@ export interface RenderRequest {
   readonly path: string;
   /** Names are unique, `^[a-z0-9-]+$`: they become file names in the output folder. */
   readonly recipes: readonly { readonly name: string; readonly recipe: Recipe }[];
+  /** What `position: focal` keeps in view, as parts of width and height of the upright picture; its middle when absent. */
+  readonly focalPoint?: { readonly x: number; readonly y: number } | undefined;
+  /** Where the pictures of watermarks lie on the local disk, by the ids in the recipes. */
+  readonly watermarks?: Readonly<Record<string, string>> | undefined;
   /** Existing empty folder that receives the outputs; the caller removes it, whether the render succeeds or not. */
   readonly outputFolder: string;
   /** Kills the child that works on it; the render then rejects with `aborted`. */
@@ -59,8 +63,14 @@ export interface RenderResult {
   /** `#rrggbb`: the mean of the commonest colours. */
   readonly dominantColor: string;
   readonly exif: ExifFacts | null;
-  /** In the order of the request; all variants come from one decode. */
+  /** In the order of the request, without those that failed; all variants come from one decode. */
   readonly images: readonly RenderedImage[];
+  /** Variants whose recipe cannot be followed, while the picture itself is well. */
+  readonly failures: readonly {
+    readonly name: string;
+    readonly code: ImagingErrorCode;
+    readonly detail: string;
+  }[];
 }
 
 /**
@@ -101,6 +111,7 @@ export type ImagingErrorCode =
   | 'corrupt-image' // the decoder refused the bytes
   | 'too-many-pixels' // width × height × frames over the limit: `limit` and `actual` tell
   | 'header-incomplete' // the head given to a probe ends before the dimensions
+  | 'watermark-unusable' // the picture to be laid over one variant was not handed over, or cannot be decoded
   | 'decoder-timeout' // killed at the wall-clock limit: `limit` in milliseconds
   | 'decoder-memory' // killed at the memory ceiling: `limit` and `actual` in bytes
   | 'decoder-crashed' // the child ended by itself, or something failed that is not the picture's fault

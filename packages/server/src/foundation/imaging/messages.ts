@@ -13,6 +13,8 @@ export type Task =
       readonly kind: 'render';
       readonly path: string;
       readonly recipes: RenderRequest['recipes'];
+      readonly focalPoint: RenderRequest['focalPoint'];
+      readonly watermarks: RenderRequest['watermarks'];
       readonly outputFolder: string;
       readonly maxPixels: number;
       /** A longer file is refused before it is read into memory. */

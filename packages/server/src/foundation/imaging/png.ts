@@ -9,8 +9,8 @@ export interface Pixels {
 }
 
 const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
-/** PNG colour types by number of channels (PNG, third edition, §11.2.1). */
-const colourType = { 3: 2, 4: 6 } as const;
+/** PNG colour types by number of channels: grey, grey and alpha, RGB, RGBA (PNG, third edition, §11.2.1). */
+const colourType = { 1: 0, 2: 4, 3: 2, 4: 6 } as const;
 
 /**
  * Encodes pixels as a PNG without libvips, for small pictures made by arithmetic (placeholders, samples):
@@ -43,6 +43,33 @@ export function encodePng({ width, height, channels, data }: Pixels): Buffer {
     signature,
     chunk('IHDR', header),
     chunk('IDAT', deflateSync(filtered)),
+    chunk('IEND', Buffer.alloc(0)),
+  ]);
+}
+
+/**
+ * Wraps pixels and their ICC profile as a PNG without compressing them: a way to hand sharp raw pixels that have a
+ * profile, which its raw input cannot carry.
+ */
+export function wrapAsPng(
+  pixels: { readonly width: number; readonly height: number; readonly channels: 1 | 2 | 3 | 4 },
+  data: Buffer,
+  profile: Buffer,
+): Buffer {
+  const { width, height, channels } = pixels;
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(width, 0);
+  header.writeUInt32BE(height, 4);
+  header.set([8, colourType[channels], 0, 0, 0], 8);
+  const stride = width * channels;
+  // Every row begins with its filter: none.
+  const rows = Buffer.alloc((stride + 1) * height);
+  for (let y = 0; y < height; y++) data.copy(rows, y * (stride + 1) + 1, y * stride, (y + 1) * stride);
+  return Buffer.concat([
+    signature,
+    chunk('IHDR', header),
+    chunk('iCCP', Buffer.concat([Buffer.from('icc\0\0', 'latin1'), deflateSync(profile)])),
+    chunk('IDAT', deflateSync(rows, { level: 0 })),
     chunk('IEND', Buffer.alloc(0)),
   ]);
 }

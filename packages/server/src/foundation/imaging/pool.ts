@@ -43,10 +43,20 @@ export function createImaging(options: ImagingOptions): Imaging {
       const facts = await pool.submit({ kind: 'probe', source, maxPixels }, signal);
       return facts as PictureFacts;
     },
-    render: async ({ path, recipes, outputFolder, signal }) => {
+    render: async ({ signal, ...request }) => {
       // A compressed picture needs its bytes and its pixels at the same time.
       const maxBytes = Math.floor(options.memoryLimitBytes / 2);
-      const task: Task = { kind: 'render', path, recipes, outputFolder, maxPixels, maxBytes };
+      const { path, recipes, focalPoint, watermarks, outputFolder } = request;
+      const task: Task = {
+        kind: 'render',
+        path,
+        recipes,
+        focalPoint,
+        watermarks,
+        outputFolder,
+        maxPixels,
+        maxBytes,
+      };
       return (await pool.submit(task, signal)) as RenderResult;
     },
     close: () => pool.close(),
