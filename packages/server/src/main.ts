@@ -30,14 +30,21 @@ program
     const { migrateAndEnd } = await import('./commands/migrate.js');
     await migrateAndEnd(settings({ demandSecrets: false }), print);
   });
-program
-  .command('storage')
-  .description('the store of blobs')
+const storage = program.command('storage').description('the store of blobs');
+storage
   .command('adopt')
   .description('make the store that of the present database, so that deletions count there')
   .action(async () => {
     const { adoptAndEnd } = await import('./commands/adopt.js');
     await adoptAndEnd(settings({ demandSecrets: false }), print);
+  });
+storage
+  .command('cors')
+  .description('print the CORS rules of the bucket that browsers need, for aws s3api put-bucket-cors')
+  .option('--apply', 'set them, and read them back')
+  .action(async ({ apply = false }: { apply?: boolean }) => {
+    const { showCors } = await import('./commands/cors.js');
+    if (!(await showCors(settings({ demandSecrets: false }), { apply, print, remark }))) process.exitCode = 1;
   });
 program
   .command('config')
@@ -83,6 +90,11 @@ function localUrl({ host, port }: Settings): string {
 
 function print(line: string): void {
   process.stdout.write(`${line}\n`);
+}
+
+/** For people: standard output may be going into a file. */
+function remark(line: string): void {
+  process.stderr.write(`${line}\n`);
 }
 
 /** What a person can mend is told in its own words; anything else with all there is to know. */
