@@ -102,6 +102,13 @@ export async function livingKeys(db: Db, keys: readonly string[]): Promise<Reado
         .where('tail_key', 'in', keys)
         .where('status', 'in', livingUploadStates),
     )
+    .unionAll(
+      db
+        .selectFrom('uploads')
+        .select(sql<string>`next_tail_key`.as('key'))
+        .where('next_tail_key', 'in', keys)
+        .where('status', 'in', livingUploadStates),
+    )
     .execute();
   return new Set(rows.map((row) => row.key));
 }

@@ -158,7 +158,14 @@ export async function openFileOfUpload(
 export async function completeUpload(tx: Tx, uploadId: string): Promise<void> {
   const done = await tx
     .updateTable('uploads')
-    .set({ status: 'completed', multipart_id: null, tail_key: null, lock_holder: null, lock_until: null })
+    .set({
+      status: 'completed',
+      multipart_id: null,
+      tail_key: null,
+      next_tail_key: null,
+      lock_holder: null,
+      lock_until: null,
+    })
     .where('id', '=', uploadId)
     .where('status', 'in', livingUploadStates)
     .executeTakeFirst();
@@ -188,7 +195,7 @@ export async function abandonUploads(
   if (uploadIds.length === 0) return [];
   const held = await tx
     .selectFrom('uploads')
-    .select(['id', 'file_id', 'staging_key', 'tail_key', 'reserved_bytes'])
+    .select(['id', 'file_id', 'staging_key', 'tail_key', 'next_tail_key', 'reserved_bytes'])
     .where('id', 'in', uploadIds)
     .where('project_id', '=', projectId)
     .where('status', 'in', livingUploadStates)
@@ -206,6 +213,7 @@ export async function abandonUploads(
       failure: detail,
       reserved_bytes: 0,
       tail_key: null,
+      next_tail_key: null,
       lock_holder: null,
       lock_until: null,
     })
@@ -222,7 +230,7 @@ export async function abandonUploads(
   await bury(
     tx,
     held
-      .flatMap((upload) => [upload.staging_key, upload.tail_key])
+      .flatMap((upload) => [upload.staging_key, upload.tail_key, upload.next_tail_key])
       .flatMap((key) =>
         key === null ? [] : [{ key, projectId, reason, ...(againAfter === undefined ? {} : { againAfter }) }],
       ),

@@ -178,6 +178,13 @@ export interface UploadKeys {
   state: Generated<string>;
 }
 
+export interface UploadParts {
+  etag: string;
+  number: number;
+  size: number;
+  upload_id: string;
+}
+
 export interface Uploads {
   active_at: Generated<Timestamp>;
   created_at: Generated<Timestamp>;
@@ -188,13 +195,16 @@ export interface Uploads {
   failure_code: string | null;
   file_id: string;
   filename: string;
+  height: number | null;
   id: string;
   lock_holder: string | null;
   lock_until: Timestamp | null;
+  lock_wanted: string | null;
   metadata: Generated<Json>;
+  mime_type: string | null;
   multipart_id: string | null;
+  next_tail_key: string | null;
   part_bytes: number | null;
-  parts: Generated<Json>;
   project_id: string;
   protocol: string;
   received_bytes: Generated<number>;
@@ -204,6 +214,9 @@ export interface Uploads {
   staging_key: string;
   status: Generated<string>;
   tail_key: string | null;
+  tail_number: Generated<number>;
+  upload_metadata: string | null;
+  width: number | null;
 }
 
 export interface Users {
@@ -270,6 +283,7 @@ export interface DB {
   timetable: Timetable;
   tombstones: Tombstones;
   upload_keys: UploadKeys;
+  upload_parts: UploadParts;
   uploads: Uploads;
   users: Users;
   variants: Variants;
