@@ -14,6 +14,11 @@ export interface PutOptions {
   /** Media type kept with the blob where the store can keep one. */
   readonly contentType?: string;
   /**
+   * Stores the body only when the key holds nothing: of any number of such puts exactly one succeeds, the others are
+   * `BlobExists`. On S3 the body must fit into one request (8 MiB). `Unsupported` where the store has no such thing.
+   */
+  readonly ifAbsent?: boolean;
+  /**
    * Aborts the put, which then rejects with the signal's reason. While the body has not ended, nothing is left
    * under the key; a bucket that already has the last byte may still store it, so the caller deletes the key.
    */
@@ -45,6 +50,14 @@ export interface PresignGetOptions {
   readonly cacheControl?: string;
 }
 
+export interface CopyOptions {
+  /** Length in bytes that the source must have; `BlobLengthMismatch` otherwise, and nothing is copied. */
+  readonly size?: number;
+  /** Media type of the copy; that of the source when absent. */
+  readonly contentType?: string;
+  readonly signal?: AbortSignal;
+}
+
 /** One part of a blob that is put in parts. */
 export interface Part {
   /** 1 to `mostParts`; the order of the bytes. */
@@ -72,10 +85,15 @@ export interface UnfinishedMultipart {
 export interface MultipartBlobs {
   /** Bytes that every part but the last must have: 5 MiB on S3, 1 on disk. */
   readonly smallestPart: number;
+  /** Bytes that `put` takes at most: 64 MiB on S3, where a part stays in memory until it has arrived; 5 GiB on disk. */
+  readonly largestPart: number;
   readonly mostParts: number;
   /** Begins and gives the upload's id, which stands for it together with the key. */
   begin(key: string, options?: { readonly contentType?: string }): Promise<string>;
-  /** Stores one part. The body is read to its end or destroyed; a part that failed leaves the earlier one. */
+  /**
+   * Stores one part, durable. The body is read to its end or destroyed; a part that failed leaves the earlier one.
+   * A body that is not as long as declared is `BlobLengthMismatch`, one longer than `largestPart` `PartsRefused`.
+   */
   put(
     key: string,
     uploadId: string,
@@ -89,7 +107,7 @@ export interface MultipartBlobs {
   complete(key: string, uploadId: string, parts: readonly Part[]): Promise<{ readonly size: number }>;
   /** Drops the upload with its parts; an absent one is success. */
   abort(key: string, uploadId: string): Promise<void>;
-  /** Every unfinished upload whose key starts with the prefix. */
+  /** Every unfinished upload whose key starts with the prefix, in no order. */
   list(prefix: string): AsyncIterable<UnfinishedMultipart>;
 }
 
@@ -126,14 +144,37 @@ export type DirectOperation =
       readonly uploadId: string;
     };
 
+export interface SignOptions {
+  /** Seconds from `signedAt` for which the request works; 7 days, and the life of temporary credentials, at most. */
+  readonly expiresIn: number;
+  readonly signedAt: Date;
+}
+
 /** A request that whoever has it may send to the store. */
 export interface SignedRequest {
   readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE';
   readonly url: string;
-  /** Header fields that are signed and must be sent as they are. */
+  /** Header fields that are signed and must be sent as they are; a browser sets `content-length` by itself. */
   readonly headers: Readonly<Record<string, string>>;
   /** Fields of a form, to be sent before the file. */
   readonly fields?: Readonly<Record<string, string>>;
+}
+
+/** What not every store can do. */
+export interface StoreCapabilities {
+  /** `put` with `ifAbsent`. */
+  readonly conditionalPut: boolean;
+  /** `multipart`. */
+  readonly multipart: boolean;
+  /**
+   * A part that arrives after its upload was completed is refused. Swift takes it, and the blob changes or breaks; what
+   * must not be changed there is copied under a key of its own, which is a blob by itself.
+   */
+  readonly sealedMultipart: boolean;
+  /** URLs that a plain HTTP client can use: `presignGet`, and `signDirect` of all but forms. */
+  readonly signedUrls: boolean;
+  /** Forms (`post`) whose limits the store enforces. */
+  readonly signedForms: boolean;
 }
 
 /**
@@ -141,7 +182,7 @@ export interface SignedRequest {
  * absent or holds one whole put, also after kill −9; keys are opaque, made by `keys.ts`, and never reused.
  * No key may be a folder of another (`a` and `a/b`): the disk store cannot hold both.
  *
- * Errors: `BlobMissing` for a key that is not there (get only), `BlobLengthMismatch`, `BlobTruncated`,
+ * Errors: `BlobMissing` for a key that is not there (get and copy only), `BlobLengthMismatch`, `BlobTruncated`,
  * `StoreFull`, `StoreUnavailable` (everything transient), `InvalidKey`. An error of the body that is being put
  * comes out as it is.
  */
@@ -162,13 +203,33 @@ export interface BlobStore {
   deleteMany(keys: readonly string[]): Promise<readonly { readonly key: string; readonly reason: string }[]>;
   /** All blobs whose key starts with `prefix`, ordered by UTF-8 bytes of the key, after `after` when given. */
   list(options: { readonly prefix: string; readonly after?: string }): AsyncIterable<BlobStat>;
+  readonly multipart: MultipartBlobs;
+  /**
+   * Copies a blob inside the store, without its bytes passing through this process, and replaces what was under the
+   * second key; resolves once the copy is durable. `BlobMissing` when there is nothing to copy.
+   */
+  copy(from: string, to: string, options?: CopyOptions): Promise<{ readonly size: number }>;
   /** A URL that lets anybody fetch the blob for a while, or undefined when the store has no such thing (disk). */
   presignGet(key: string, options: PresignGetOptions): Promise<string | undefined>;
   /**
-   * Removes what interrupted puts left outside any key and nobody writes to any more: temporary files of dead
-   * processes, on S3 multipart uploads begun more than `olderThanMs` ago. Resolves with how many.
+   * A request by which a client moves its bytes to the store itself, undefined when the store has no such thing (disk).
+   * `Unsupported` when it has no forms and one is wanted.
    */
-  removeStaleTemporaries(olderThanMs: number): Promise<number>;
+  signDirect(operation: DirectOperation, options: SignOptions): Promise<SignedRequest | undefined>;
+  /**
+   * Finds out what the store can do by trying it under random keys, once; the answer is remembered. Rejects with
+   * `StoreUnavailable` after 10 s at the latest when the store does not answer, and is asked anew the next time.
+   */
+  capabilities(): Promise<StoreCapabilities>;
+  /**
+   * Removes what interrupted puts left outside any key and nobody writes to any more: temporary files of dead
+   * processes, and unfinished puts in parts begun more than `olderThanMs` ago unless `keep` says that somebody still
+   * needs them. Resolves with how many.
+   */
+  removeStaleTemporaries(
+    olderThanMs: number,
+    keep?: (unfinished: UnfinishedMultipart) => boolean | Promise<boolean>,
+  ): Promise<number>;
   /**
    * Writes, reads and deletes a blob under a random key. Rejects with `StoreUnavailable` or `StoreFull`, whose
    * message is a sentence for a person, after 10 s at the latest; cheap enough for a readiness probe.

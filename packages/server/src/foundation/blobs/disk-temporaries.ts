@@ -14,6 +14,8 @@ export interface Temporary {
 /** The folder of unfinished files. It lies inside the root, so that a rename into place is one atomic step. */
 export interface Temporaries {
   create(): Promise<Temporary>;
+  /** A path for a file that somebody else makes; it counts as this process's from the moment it is there. */
+  path(): string;
   /** Removes files of dead processes; files whose writer cannot be judged once silent for `olderThanMs`. */
   removeStale(olderThanMs: number): Promise<number>;
 }
@@ -34,9 +36,11 @@ const namePattern = /^([0-9a-f]{12})-(\d{1,10})-(\d{1,20})-[0-9a-f]{24}$/;
 export async function openTemporaries(folder: string): Promise<Temporaries> {
   const self = await thisWriter();
 
+  const newPath = (): string =>
+    join(folder, `${self.scope}-${self.pid}-${self.started}-${randomBytes(12).toString('hex')}`);
+
   const create = async (): Promise<Temporary> => {
-    const name = `${self.scope}-${self.pid}-${self.started}-${randomBytes(12).toString('hex')}`;
-    const path = join(folder, name);
+    const path = newPath();
     return { path, handle: await open(path, 'wx', fileMode) };
   };
 
@@ -67,7 +71,7 @@ export async function openTemporaries(folder: string): Promise<Temporaries> {
     return removed;
   };
 
-  return { create, removeStale };
+  return { create, path: newPath, removeStale };
 }
 
 async function thisWriter(): Promise<Writer> {

@@ -14,6 +14,10 @@ import { abortable, assertRange, bodyOfBuffer, windowOf } from './body-window.js
 import { errnoOf, isAbsent, storeError } from './disk-errors.js';
 import { folderMode, foldersUnder, syncFolder } from './disk-folders.js';
 import { fileBody, readFully } from './disk-file.js';
+import { createDiskCopy } from './disk-copy.js';
+import { createDiskMultipart } from './disk-multipart.js';
+import { openPartsFolder } from './disk-parts.js';
+import { createPublishing } from './disk-publish.js';
 import { createDiskPut } from './disk-put.js';
 import { openTemporaries } from './disk-temporaries.js';
 import { walk } from './disk-walk.js';
@@ -30,6 +34,15 @@ export interface DiskStoreOptions {
 const eagerBytes = 256 * 1024;
 /** Temporaries whose writer cannot be judged (another machine or container): nobody uploads silently for an hour. */
 const unjudgedMs = 60 * 60 * 1000;
+/** The server itself stands in for signed requests. */
+const capabilities = {
+  conditionalPut: true,
+  multipart: true,
+  sealedMultipart: true,
+  signedUrls: false,
+  signedForms: false,
+} as const;
+
 /**
  * Blobs as files below one folder, which any number of processes of one machine may share. A put writes a
  * temporary file, makes it durable and renames it into place, so a key holds nothing or one whole put.
@@ -40,10 +53,18 @@ export async function openDiskStore({ folder, log }: DiskStoreOptions): Promise<
   const identity = await stat(root);
   const folders = foldersUnder(root);
   const temporaries = await openTemporaries(temporaryFolder);
+  const uploads = openPartsFolder(join(root, '.multipart'), folders);
+  const publishing = createPublishing({ folders, temporaries, log });
+  const parts = { folders, temporaries, publishing, uploads, log };
 
-  const removeStaleTemporaries = async (olderThanMs: number): Promise<number> => {
+  const removeStaleTemporaries: BlobStore['removeStaleTemporaries'] = async (
+    olderThanMs,
+    keep = () => false,
+  ) => {
     try {
-      return (await temporaries.removeStale(olderThanMs)) + (await removeOldProbes(self));
+      const removed = await temporaries.removeStale(olderThanMs);
+      const dropped = await uploads.removeStale(Date.now() - olderThanMs, keep);
+      return removed + dropped + (await removeOldProbes(self));
     } catch (error) {
       throw storeError(error, '');
     }
@@ -160,13 +181,17 @@ export async function openDiskStore({ folder, log }: DiskStoreOptions): Promise<
 
   const self: BlobStore = {
     backend: 'disk',
-    put: createDiskPut({ folders, temporaries, log }),
+    put: createDiskPut(publishing),
     get,
     stat: statBlob,
     delete: deleteOne,
     deleteMany,
     list,
+    multipart: createDiskMultipart(parts),
+    copy: createDiskCopy(parts),
     presignGet: () => Promise.resolve(undefined),
+    signDirect: () => Promise.resolve(undefined),
+    capabilities: () => Promise.resolve(capabilities),
     removeStaleTemporaries,
     check: async () => {
       const now = await stat(root).catch((error: unknown) => {
@@ -181,7 +206,8 @@ export async function openDiskStore({ folder, log }: DiskStoreOptions): Promise<
     close: () => Promise.resolve(),
   };
 
-  const removed = await removeStaleTemporaries(unjudgedMs);
+  // Of puts in parts nothing is known here: somebody may go on with them for days.
+  const removed = await removeStaleTemporaries(unjudgedMs, () => true);
   if (removed > 0) log?.info({ removed }, 'removed temporary files of processes that ended');
   return self;
 }

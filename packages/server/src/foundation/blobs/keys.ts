@@ -66,7 +66,7 @@ const maxKeyBytes = 900;
 /** NAME_MAX of the usual file systems. */
 const maxSegmentBytes = 255;
 /** First segments that belong to the disk store and to the file system below it; no store takes them. */
-const reservedRoots = new Set(['.tmp', 'lost+found']);
+const reservedRoots = new Set(['.tmp', '.multipart', 'lost+found']);
 // Control characters cannot stand in the XML of S3 answers, a backslash is a separator on some systems, and a
 // lone surrogate has no UTF-8.
 const refusedCharacters = /[\p{Cc}\p{Cs}\\]/u;

@@ -23,12 +23,14 @@ export interface S3Access {
 }
 
 /**
- * Two clients with connections of their own: a body that nobody reads holds its socket, and as many of those as
+ * Clients with connections of their own: a body that nobody reads holds its socket, and as many of those as
  * there are sockets would starve every put and delete of a shared client.
  */
 export interface S3Clients {
   readonly read: S3Client;
   readonly write: S3Client;
+  /** For what the store works on in silence: copies, and the joining of parts. */
+  readonly patient: S3Client;
   close(): void;
 }
 
@@ -38,6 +40,9 @@ const writeSockets = 64;
 const connectMs = 3_000;
 /** Silence on a socket. 3 s cut a live upload at 200 kB/s; a hanging server is noticed within this time. */
 const silenceMs = 45_000;
+/** Silence while the store copies up to 5 GiB by itself; at 20 MB/s it takes 4 minutes. */
+const workMs = 10 * 60_000;
+const patientSockets = 32;
 /** From a read's request to the head of its answer; bodies are not covered. */
 const answerMs = 20_000;
 /** Six tries from 300 ms on ride out an outage of 2 s and a restart of the gateway; the SDK's 3 × 50 ms do not. */
@@ -45,19 +50,28 @@ const attempts = 6;
 const firstDelayMs = 300;
 
 export function openClients(access: S3Access): S3Clients {
-  const read = openClient(access, readSockets, answerMs);
-  const write = openClient(access, writeSockets, undefined);
+  const read = openClient(access, { maxSockets: readSockets, socketTimeout: silenceMs, answerMs });
+  const write = openClient(access, { maxSockets: writeSockets, socketTimeout: silenceMs });
+  const patient = openClient(access, { maxSockets: patientSockets, socketTimeout: workMs });
   return {
     read,
     write,
+    patient,
     close: () => {
-      read.destroy();
-      write.destroy();
+      for (const client of [read, write, patient]) client.destroy();
     },
   };
 }
 
-function openClient(access: S3Access, maxSockets: number, requestTimeout: number | undefined): S3Client {
+interface Connections {
+  readonly maxSockets: number;
+  /** Milliseconds of silence. */
+  readonly socketTimeout: number;
+  /** Milliseconds to the head of an answer; unbounded when absent. */
+  readonly answerMs?: number;
+}
+
+function openClient(access: S3Access, { maxSockets, socketTimeout, answerMs: limit }: Connections): S3Client {
   const { endpoint, region, forcePathStyle, credentials } = access;
   return new S3Client({
     region,
@@ -72,8 +86,8 @@ function openClient(access: S3Access, maxSockets: number, requestTimeout: number
     retryStrategy: new StandardRetryStrategy({ maxAttempts: attempts, baseDelay: firstDelayMs }),
     requestHandler: new NodeHttpHandler({
       connectionTimeout: connectMs,
-      socketTimeout: silenceMs,
-      ...(requestTimeout !== undefined && { requestTimeout, throwOnRequestTimeout: true }),
+      socketTimeout,
+      ...(limit !== undefined && { requestTimeout: limit, throwOnRequestTimeout: true }),
       // Instances, not options: with options the SDK opens connections beside the limit for some bodies.
       httpAgent: new HttpAgent({ keepAlive: true, maxSockets }),
       httpsAgent: new HttpsAgent({ keepAlive: true, maxSockets }),

@@ -8,8 +8,33 @@ export function statusOf(error: unknown): number | undefined {
   return typeof metadata.httpStatusCode === 'number' ? metadata.httpStatusCode : undefined;
 }
 
+/** How often the SDK asked before it gave up. */
+export function attemptsOf(error: unknown): number {
+  if (!(error instanceof Error) || !('$metadata' in error)) return 1;
+  const metadata = error.$metadata;
+  if (typeof metadata !== 'object' || metadata === null || !('attempts' in metadata)) return 1;
+  return typeof metadata.attempts === 'number' ? metadata.attempts : 1;
+}
+
 export function isStatus(error: unknown, status: number): boolean {
   return statusOf(error) === status;
+}
+
+/** True when the store knows no such multipart upload; a bucket that is not there has none, but for another reason. */
+export function isNoUpload(error: unknown): boolean {
+  return isStatus(error, 404) && !(error instanceof Error && error.name === 'NoSuchBucket');
+}
+
+/** Codes by which S3 servers refuse to make the named parts one object. */
+const partCodes: Readonly<Record<string, string>> = {
+  InvalidPart: 'a part is not there as it was named',
+  InvalidPartOrder: 'the parts are not in the order of their numbers',
+  EntityTooSmall: 'a part but the last is too small',
+};
+
+/** Why the store would not join the parts, undefined when that is not what the error says. */
+export function refusedParts(error: unknown): string | undefined {
+  return error instanceof Error ? partCodes[error.name] : undefined;
 }
 
 /** Codes by which S3 servers say that they take no more bytes; AWS itself never does. */

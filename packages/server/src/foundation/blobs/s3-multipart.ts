@@ -3,13 +3,13 @@ import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
   HeadObjectCommand,
-  ListMultipartUploadsCommand,
   UploadPartCommand,
+  type HeadObjectCommandOutput,
   type S3Client,
 } from '@aws-sdk/client-s3';
 import { createHash } from 'node:crypto';
 import type { Log } from '../log.js';
-import type { PutOptions } from './blob-store.js';
+import type { Part, PutOptions } from './blob-store.js';
 import { isStatus, s3Error } from './s3-errors.js';
 
 /** Where one put goes. */
@@ -17,7 +17,7 @@ export interface Target {
   readonly client: S3Client;
   readonly bucket: string;
   readonly key: string;
-  readonly options: PutOptions;
+  readonly options: Pick<PutOptions, 'size' | 'contentType' | 'ifAbsent' | 'signal'>;
 }
 
 /**
@@ -42,9 +42,9 @@ export async function sendPart(
   uploadId: string,
   number: number,
   bytes: Buffer,
-  abortSignal: AbortSignal,
-): Promise<string> {
-  abortSignal.throwIfAborted();
+  abortSignal: AbortSignal | undefined,
+): Promise<Part> {
+  abortSignal?.throwIfAborted();
   try {
     const { ETag: etag } = await client.send(
       new UploadPartCommand({
@@ -58,28 +58,26 @@ export async function sendPart(
       { abortSignal },
     );
     if (etag === undefined) throw new Error('the store took a part without naming its ETag');
-    return etag;
+    return { number, size: bytes.length, etag };
   } catch (error) {
     throw s3Error(error, key);
   }
 }
 
-/** Makes the parts one blob of `size` bytes. */
+/** Makes the parts one blob. */
 export async function completeUpload(
   { client, bucket, key, options }: Target,
   uploadId: string,
-  etags: readonly string[],
-  size: number,
+  parts: readonly Part[],
 ): Promise<void> {
   options.signal?.throwIfAborted();
-  const parts = etags.map((etag, index) => ({ PartNumber: index + 1, ETag: etag }));
   try {
     await client.send(
       new CompleteMultipartUploadCommand({
         Bucket: bucket,
         Key: key,
         UploadId: uploadId,
-        MultipartUpload: { Parts: parts },
+        MultipartUpload: { Parts: parts.map(({ number, etag }) => ({ PartNumber: number, ETag: etag })) },
       }),
       { abortSignal: options.signal },
     );
@@ -90,17 +88,25 @@ export async function completeUpload(
       const found = await client
         .send(new HeadObjectCommand({ Bucket: bucket, Key: key }))
         .catch(() => undefined);
-      if (found?.ContentLength === size && found.ETag === combinedEtag(etags)) return;
+      if (found && isMadeOf(found, parts)) return;
     }
     throw s3Error(error, key);
   }
 }
 
-/** The ETag that S3 gives a multipart object: MD5 of the parts' MD5s, and their number. */
-function combinedEtag(etags: readonly string[]): string {
+/**
+ * Whether an object is the one that the parts make. Its ETag is the MD5 of the parts' MD5s and their number, except
+ * under encryption with KMS keys, where ETags are no MD5s and only the number of parts shows.
+ */
+function isMadeOf(
+  { ContentLength: length, ETag: etag, ServerSideEncryption: encryption }: HeadObjectCommandOutput,
+  parts: readonly Part[],
+): boolean {
+  if (length !== parts.reduce((sum, { size }) => sum + size, 0)) return false;
+  if (encryption?.startsWith('aws:kms')) return etag?.endsWith(`-${parts.length}"`) === true;
   const hash = createHash('md5');
-  for (const etag of etags) hash.update(Buffer.from(etag.replaceAll('"', ''), 'hex'));
-  return `"${hash.digest('hex')}-${etags.length}"`;
+  for (const part of parts) hash.update(Buffer.from(part.etag.replaceAll('"', ''), 'hex'));
+  return etag === `"${hash.digest('hex')}-${parts.length}"`;
 }
 
 /** Drops an upload with its parts. Never rejects: its caller is failing with a reason of its own. */
@@ -115,41 +121,4 @@ export async function abortUpload(
     // The put fails with its own reason; the parts go with `removeStaleTemporaries`.
     if (!isStatus(error, 404)) log.warn({ err: error }, 'a multipart upload could not be aborted');
   }
-}
-
-/** Aborts multipart uploads begun more than `olderThanMs` ago; returns how many. */
-export async function abortStaleUploads(
-  client: S3Client,
-  bucket: string,
-  olderThanMs: number,
-): Promise<number> {
-  let aborted = 0;
-  let at: { KeyMarker?: string | undefined; UploadIdMarker?: string | undefined } | undefined = {};
-  try {
-    while (at) {
-      const page: { Uploads?: { Key?: string; UploadId?: string; Initiated?: Date }[] } & {
-        IsTruncated?: boolean;
-        NextKeyMarker?: string;
-        NextUploadIdMarker?: string;
-      } = await client.send(new ListMultipartUploadsCommand({ Bucket: bucket, ...at }));
-      for (const { Key: key, UploadId: uploadId, Initiated: begun } of page.Uploads ?? []) {
-        if (!key || !uploadId || !begun || Date.now() - begun.getTime() <= olderThanMs) continue;
-        try {
-          await client.send(
-            new AbortMultipartUploadCommand({ Bucket: bucket, Key: key, UploadId: uploadId }),
-          );
-          aborted += 1;
-        } catch (error) {
-          // Completed or aborted meanwhile.
-          if (!isStatus(error, 404)) throw error;
-        }
-      }
-      at = page.IsTruncated
-        ? { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker }
-        : undefined;
-    }
-  } catch (error) {
-    throw s3Error(error, '');
-  }
-  return aborted;
 }

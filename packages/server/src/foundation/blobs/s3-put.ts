@@ -1,21 +1,19 @@
-import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
-import pLimit from 'p-limit';
+import type { S3Client } from '@aws-sdk/client-s3';
+import type { LimitFunction } from 'p-limit';
 import type { Readable } from 'node:stream';
 import type { Log } from '../log.js';
-import type { BlobStore } from './blob-store.js';
+import { Unsupported, type BlobStore, type Part } from './blob-store.js';
 import { bodyBatches, mismatch } from './body-batches.js';
 import { assertKey } from './keys.js';
-import { s3Error } from './s3-errors.js';
+import { mostParts } from './parts.js';
 import { abortUpload, beginUpload, completeUpload, sendPart, type Target } from './s3-multipart.js';
+import { putObject } from './s3-put-object.js';
 
 const mebibyte = 1024 * 1024;
 /** 10,000 parts of it are 78 GiB, so a body of unknown length fits too. All parts but the last are equal (R2). */
 const smallestPart = 8 * mebibyte;
-const mostParts = 10_000;
 /** Parts of one body on their way at once, while a third is filled: four were 20 % faster at a third more memory. */
 const partsPerBody = 2;
-/** Parts on their way in the whole process, whatever the number of uploads: at most 128 MiB of them. */
-const partsInAll = 16;
 
 /** Bytes per part for a body of the given length: as small as 10,000 parts allow, in whole MiB. */
 export function partBytes(size: number | undefined): number {
@@ -23,31 +21,25 @@ export function partBytes(size: number | undefined): number {
   return Math.max(smallestPart, needed);
 }
 
+export interface S3PutParts {
+  readonly client: S3Client;
+  readonly bucket: string;
+  readonly log: Log;
+  /** How many parts the process sends at once, whoever sends them. */
+  readonly sending: LimitFunction;
+  readonly mayPutIfAbsent: () => Promise<boolean>;
+}
+
 /**
  * The put of an S3 store. What fits into one part is one request, anything larger a multipart upload; either way
  * the SDK is given buffers, which it can send again, and never the body itself.
  */
-export function createPut(client: S3Client, bucket: string, log: Log): BlobStore['put'] {
-  const sending = pLimit(partsInAll);
-
-  const putWhole = async ({ key, options }: Target, bytes: Buffer): Promise<number> => {
-    options.signal?.throwIfAborted();
-    try {
-      await client.send(
-        new PutObjectCommand({
-          Bucket: bucket,
-          Key: key,
-          Body: bytes,
-          ContentLength: bytes.length,
-          ContentType: options.contentType,
-        }),
-        { abortSignal: options.signal },
-      );
-    } catch (error) {
-      options.signal?.throwIfAborted();
-      throw s3Error(error, key);
-    }
-    return bytes.length;
+export function createPut({ client, bucket, log, sending, mayPutIfAbsent }: S3PutParts): BlobStore['put'] {
+  /** Old servers overwrite instead of refusing a condition that they do not know, so nothing is left to chance. */
+  const checkAbility = async ({ key, options }: Target): Promise<void> => {
+    if (!options.ifAbsent) return;
+    if ((options.size ?? 0) > smallestPart) throw tooLarge(key);
+    if (!(await mayPutIfAbsent())) throw new Unsupported('this store has no put if absent', key);
   };
 
   const putStream = async (target: Target, body: Readable): Promise<number> => {
@@ -58,7 +50,7 @@ export function createPut(client: S3Client, bucket: string, log: Log): BlobStore
       const first = await nextBatch(batches);
       // Most bodies are small, and take no more memory than they have bytes.
       if (first === undefined || bytesIn(first) < mebibyte)
-        return await putWhole(target, Buffer.concat(first ?? []));
+        return await putObject(target, Buffer.concat(first ?? []));
       const part = await fillPart(
         Buffer.allocUnsafeSlow(Math.min(size ?? capacity, capacity)),
         first,
@@ -66,7 +58,8 @@ export function createPut(client: S3Client, bucket: string, log: Log): BlobStore
       );
       // A second part exists only when the first is full, and often not even then.
       const second = part.length < capacity ? undefined : await nextBatch(batches);
-      if (second === undefined) return await putWhole(target, part);
+      if (second === undefined) return await putObject(target, part);
+      if (target.options.ifAbsent) throw tooLarge(target.key);
       return await putParts(target, body, part, second, batches);
     } finally {
       await batches.return();
@@ -87,7 +80,7 @@ export function createPut(client: S3Client, bucket: string, log: Log): BlobStore
     const abortSignal = options.signal ? AbortSignal.any([options.signal, cancel.signal]) : cancel.signal;
     // Buffers of parts that have arrived are filled again: three of them carry a body of any length.
     const free: Buffer[] = [];
-    const etags: Promise<string>[] = [];
+    const parts: Promise<Part>[] = [];
     const underWay = new Set<Promise<void>>();
     let total = 0;
     let failure: unknown;
@@ -98,12 +91,12 @@ export function createPut(client: S3Client, bucket: string, log: Log): BlobStore
     };
     const send = async (bytes: Buffer, memory: Buffer): Promise<void> => {
       while (underWay.size >= partsPerBody && failure === undefined) await Promise.race(underWay);
-      if (etags.length === mostParts)
+      if (parts.length === mostParts)
         throw new RangeError(`a body of unknown length may have ${mostParts} parts`);
       total += bytes.length;
-      const number = etags.length + 1;
+      const number = parts.length + 1;
       const part = sending(() => sendPart(target, uploadId, number, bytes, abortSignal));
-      etags.push(part);
+      parts.push(part);
       const settled: Promise<void> = part.then(() => {
         underWay.delete(settled);
         free.push(memory);
@@ -116,7 +109,7 @@ export function createPut(client: S3Client, bucket: string, log: Log): BlobStore
         const memory = free.pop() ?? Buffer.allocUnsafeSlow(first.length);
         await send(await fillPart(memory, batch, batches), memory);
       }
-      await completeUpload(target, uploadId, await Promise.all(etags), total);
+      await completeUpload(target, uploadId, await Promise.all(parts));
       return total;
     } catch (error) {
       fail(error);
@@ -134,18 +127,25 @@ export function createPut(client: S3Client, bucket: string, log: Log): BlobStore
       if (options.size !== undefined && options.size !== body.length) {
         throw mismatch(key, options.size, String(body.length));
       }
-      return { size: await putWhole(target, body) };
+      options.signal?.throwIfAborted();
+      await checkAbility(target);
+      return { size: await putObject(target, body) };
     }
     // Whoever reads the body gets its error; between two reads nobody listens, and it would end the process.
     body.on('error', () => undefined);
     try {
       assertKey(key);
       options.signal?.throwIfAborted();
+      await checkAbility(target);
       return { size: await putStream(target, body) };
     } finally {
       body.destroy();
     }
   };
+}
+
+function tooLarge(key: string): Unsupported {
+  return new Unsupported(`a put if absent is one request of at most ${smallestPart} bytes`, key);
 }
 
 type Batch = readonly Buffer[];

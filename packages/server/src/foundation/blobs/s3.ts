@@ -3,41 +3,47 @@ import {
   DeleteObjectCommand,
   GetObjectCommand,
   HeadBucketCommand,
-  HeadObjectCommand,
   type BucketLocationConstraint,
 } from '@aws-sdk/client-s3';
-import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import pLimit from 'p-limit';
 import { Readable } from 'node:stream';
 import type { Log } from '../log.js';
 import {
   BlobMissing,
   StoreUnavailable,
+  Unsupported,
   type Blob,
   type BlobStat,
   type BlobStore,
   type GetOptions,
-  type PresignGetOptions,
 } from './blob-store.js';
 import { abortable, assertRange, guardLength, truncated } from './body-window.js';
 import { assertKey } from './keys.js';
 import { probeStore, removeOldProbes } from './probe.js';
+import { createCapabilities } from './s3-capabilities.js';
 import { openClients, type S3Access } from './s3-clients.js';
+import { createS3Copy, type CopyLimits } from './s3-copy.js';
 import { deleteBatches } from './s3-delete.js';
 import { isStatus, s3Error } from './s3-errors.js';
+import { createHeads } from './s3-head.js';
 import { listObjects } from './s3-list.js';
-import { abortStaleUploads } from './s3-multipart.js';
+import { createS3Multipart } from './s3-parts.js';
 import { createPut } from './s3-put.js';
+import { createSigner } from './s3-sign.js';
+import { abortStaleUploads } from './s3-unfinished.js';
 
 export interface S3StoreOptions extends S3Access {
   /** Where browsers reach the store, when that is not `endpoint`; used for presigned URLs only. */
   readonly publicEndpoint?: string | undefined;
   /** Makes the bucket when there is none. It stays private: no policy and no ACL is ever set. */
   readonly createBucket?: boolean | undefined;
+  /** Where copies begin to be made in parts; S3's own bounds when absent. */
+  readonly copyLimits?: CopyLimits | undefined;
   readonly log: Log;
 }
 
-/** The longest that AWS signs for (7 days), in seconds. */
-const longestSignature = 604_800;
+/** Parts on their way in the whole process, whatever the number of uploads: at most 128 MiB of 8 MiB parts. */
+const partsInAll = 16;
 
 /**
  * Blobs as objects of one bucket. Opening makes no request unless the bucket may have to be made; `check` tells
@@ -46,10 +52,13 @@ const longestSignature = 604_800;
 export async function openS3Store(options: S3StoreOptions): Promise<BlobStore> {
   const { bucket, log } = options;
   const clients = openClients(options);
-  const signer = options.publicEndpoint
+  const outside = options.publicEndpoint
     ? openClients({ ...options, endpoint: options.publicEndpoint })
     : clients;
-  const put = createPut(clients.write, bucket, log);
+  const signer = createSigner(outside.write, bucket);
+  const heads = createHeads(clients, bucket);
+  const sending = pLimit(partsInAll);
+  const multipart = createS3Multipart({ clients, bucket, heads, sending });
 
   const get = async (key: string, { range, signal }: GetOptions = {}): Promise<Blob> => {
     assertKey(key);
@@ -64,7 +73,7 @@ export async function openS3Store(options: S3StoreOptions): Promise<BlobStore> {
     } catch (error) {
       signal?.throwIfAborted();
       if (range && isStatus(error, 416)) throw truncated(key, `it ends before byte ${range.end}`, error);
-      if (isStatus(error, 404)) throw await missingOrWorse(key, error);
+      if (isStatus(error, 404)) throw await heads.missingOrWorse(key, error);
       throw s3Error(error, key);
     }
     const {
@@ -87,33 +96,15 @@ export async function openS3Store(options: S3StoreOptions): Promise<BlobStore> {
     return { key, size, lastModified, body: abortable(guardLength(body, expected, key), signal) };
   };
 
-  /** What a 404 for a key means: a wrong bucket must not make every blob look lost. */
-  const missingOrWorse = async (key: string, cause: unknown): Promise<Error> => {
-    try {
-      await clients.read.send(new HeadBucketCommand({ Bucket: bucket }));
-    } catch (error) {
-      if (isStatus(error, 404)) return noSuchBucket(bucket);
-      // Credentials that may read objects but not the bucket: the 404 is all that is known.
-      if (!isStatus(error, 403)) return s3Error(error, key);
-    }
-    return new BlobMissing('there is no blob under this key', key, { cause });
-  };
-
   const stat = async (key: string): Promise<BlobStat | undefined> => {
     assertKey(key);
     try {
-      const { ContentLength: size, LastModified: lastModified } = await clients.read.send(
-        new HeadObjectCommand({ Bucket: bucket, Key: key }),
-      );
-      if (size === undefined || !lastModified) {
-        throw new StoreUnavailable('the store answers a stat without length or date', key);
-      }
+      const { ContentLength: size, LastModified: lastModified } = await heads.of(key);
+      if (!lastModified) throw new StoreUnavailable('the store answers a stat without a date', key);
       return { key, size, lastModified };
     } catch (error) {
-      if (!isStatus(error, 404)) throw s3Error(error, key);
-      const reason = await missingOrWorse(key, error);
-      if (reason instanceof BlobMissing) return undefined;
-      throw reason;
+      if (error instanceof BlobMissing) return undefined;
+      throw error;
     }
   };
 
@@ -123,49 +114,52 @@ export async function openS3Store(options: S3StoreOptions): Promise<BlobStore> {
       await clients.write.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }));
     } catch (error) {
       if (!isStatus(error, 404)) throw s3Error(error, key);
-      const reason = await missingOrWorse(key, error);
+      const reason = await heads.missingOrWorse(key, error);
       if (!(reason instanceof BlobMissing)) throw reason;
     }
   };
 
-  const presignGet = async (key: string, wanted: PresignGetOptions): Promise<string> => {
-    assertKey(key);
-    const { expiration } = await clients.read.config.credentials();
-    // A URL dies with the temporary credentials that signed it; promising more would hand out dead links.
-    const ceiling = expiration
-      ? Math.floor((expiration.getTime() - wanted.signedAt.getTime()) / 1000)
-      : Infinity;
-    return getSignedUrl(
-      signer.read,
-      new GetObjectCommand({
-        Bucket: bucket,
-        Key: key,
-        ResponseContentType: wanted.contentType,
-        ResponseContentDisposition: wanted.contentDisposition,
-        ResponseCacheControl: wanted.cacheControl,
-      }),
-      {
-        expiresIn: Math.max(1, Math.min(wanted.expiresIn, ceiling, longestSignature)),
-        signingDate: wanted.signedAt,
-      },
-    );
+  const capabilities = createCapabilities({
+    clients,
+    bucket,
+    multipart,
+    signer: createSigner(clients.write, bucket),
+    remove: deleteOne,
+    sizeOf: async (key) => (await stat(key))?.size,
+  });
+
+  const signDirect: BlobStore['signDirect'] = async (operation, wanted) => {
+    if (operation.kind === 'post' && !(await capabilities.has('signedForms'))) {
+      throw new Unsupported('this store has no forms (POST policies)', operation.key);
+    }
+    return signer.direct(operation, wanted);
   };
 
   const self: BlobStore = {
     backend: 's3',
-    put,
+    put: createPut({
+      client: clients.write,
+      bucket,
+      log,
+      sending,
+      mayPutIfAbsent: () => capabilities.has('conditionalPut'),
+    }),
     get,
     stat,
     delete: deleteOne,
     deleteMany: (keys) => deleteBatches(clients.write, bucket, keys),
     list: (listing) => listObjects(clients.read, bucket, listing),
-    presignGet,
-    removeStaleTemporaries: async (olderThanMs) =>
-      (await abortStaleUploads(clients.write, bucket, olderThanMs)) + (await removeOldProbes(self)),
+    multipart,
+    copy: createS3Copy({ clients, bucket, heads, log, limits: options.copyLimits }),
+    presignGet: async (key, wanted) => signer.get(key, wanted),
+    signDirect,
+    capabilities: () => capabilities.all(),
+    removeStaleTemporaries: async (olderThanMs, keep = () => false) =>
+      (await abortStaleUploads(clients.write, bucket, olderThanMs, keep)) + (await removeOldProbes(self)),
     check: () => probeStore(self),
     close: () => {
       clients.close();
-      if (signer !== clients) signer.close();
+      if (outside !== clients) outside.close();
       return Promise.resolve();
     },
   };
@@ -205,10 +199,6 @@ async function makeBucket(clients: ReturnType<typeof openClients>, options: S3St
     // Another process that starts at the same time was faster.
     if (!(error instanceof Error && error.name === 'BucketAlreadyOwnedByYou')) throw error;
   }
-}
-
-function noSuchBucket(bucket: string): StoreUnavailable {
-  return new StoreUnavailable(`the bucket ${bucket} does not exist or lies in another account or region`, '');
 }
 
 /** Size of the whole blob from `Content-Range: bytes 0-9/100`; undefined when the answer is another range. */
