@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { loadOrCreateSecrets } from './config/secrets.js';
+import type { StoreAddress } from './config/store-address.js';
 import type { Settings } from './config.js';
 import type { Identify } from './features/access/caller.js';
 import { createAccounts } from './features/accounts/accounts.js';
@@ -166,9 +167,14 @@ export function openStore(settings: Settings, log: Log): Promise<BlobStore> {
 }
 
 function storeOptions(settings: Settings, log: Log): BlobStoreOptions {
-  if (settings.store === 'disk') return { backend: 'disk', folder: join(settings.dataFolder, 'blobs'), log };
+  return { ...storeAddress(settings), log };
+}
+
+/** Where the store of the settings is. */
+export function storeAddress(settings: Settings): StoreAddress {
+  if (settings.store === 'disk') return { backend: 'disk', folder: join(settings.dataFolder, 'blobs') };
   if (settings.s3 === undefined) throw new TypeError('config gives every S3 store its access');
-  return { backend: 's3', ...settings.s3, log };
+  return { backend: 's3', ...settings.s3 };
 }
 
 /** Builds the rooms behind the API. */

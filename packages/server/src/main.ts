@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 
 import { DemoError, runDemo } from './commands/demo.js';
 import { askHealth } from './commands/health.js';
@@ -46,6 +46,44 @@ storage
     const { showCors } = await import('./commands/cors.js');
     if (!(await showCors(settings({ demandSecrets: false }), { apply, print, remark }))) process.exitCode = 1;
   });
+storage
+  .command('copy')
+  .description('copy all blobs from one store to another and verify each; run again, it continues')
+  .requiredOption(
+    '--from <store>',
+    'disk:FOLDER, s3://BUCKET?endpoint=URL&region=NAME&path-style=true, or current',
+  )
+  .requiredOption(
+    '--to <store>',
+    'the same; keys from AWS_… or AWS_…_FROM and AWS_…_TO; &create=true makes the bucket',
+  )
+  .option('--parallel <n>', 'blobs under way at the same time', parallelism, 6)
+  .option('--reread', 'read everything in the target again, also what an earlier run has read')
+  .option('--without-database', 'copy what is listed, and compare by reading both sides')
+  .action(
+    async (options: {
+      from: string;
+      to: string;
+      parallel: number;
+      reread?: true;
+      withoutDatabase?: true;
+    }) => {
+      const { copyAndEnd } = await import('./commands/copy.js');
+      const interrupt = new AbortController();
+      // Once: a second Ctrl-C ends the process at once, which is safe too.
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort());
+      process.exitCode = await copyAndEnd(settings({ demandSecrets: false }), {
+        ...options,
+        reread: options.reread ?? false,
+        withoutDatabase: options.withoutDatabase ?? false,
+        env: process.env,
+        cwd: process.cwd(),
+        print,
+        draw: process.stderr.isTTY ? (line) => process.stderr.write(`\r\x1b[K${line}`) : undefined,
+        signal: interrupt.signal,
+      });
+    },
+  );
 program
   .command('config')
   .description('print the settings in force, secrets masked')
@@ -75,6 +113,13 @@ async function serve(role: 'all' | 'api' | 'worker'): Promise<void> {
   // Loaded only here: `config` and `health` need none of the server's libraries.
   const { start } = await import('./commands/start.js');
   await start(role, settings({}), print);
+}
+
+function parallelism(text: string): number {
+  if (!/^\d{1,2}$/.test(text) || Number(text) < 1 || Number(text) > 64) {
+    throw new InvalidArgumentError('It must be a whole number from 1 to 64.');
+  }
+  return Number(text);
 }
 
 function settings(options: Pick<ConfigOptions, 'demandSecrets'>): Settings {

@@ -1,5 +1,5 @@
 import { SecretsError } from '../config/secrets.js';
-import { StoreUnavailable } from '../foundation/blobs/blob-store.js';
+import { StoreFull, StoreUnavailable } from '../foundation/blobs/blob-store.js';
 import { EmbeddedError } from '../foundation/database/embedded/embedded-error.js';
 import { MigrationError } from '../foundation/database/migration-error.js';
 import { DatabaseUnavailable } from '../foundation/database/wait.js';
@@ -13,6 +13,7 @@ const plain = [
   StartError,
   SecretsError,
   StoreUnavailable,
+  StoreFull,
   EmbeddedError,
   MigrationError,
   DatabaseUnavailable,

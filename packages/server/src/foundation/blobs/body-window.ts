@@ -40,7 +40,11 @@ export function bodyOfBuffer(bytes: Buffer): Readable {
 
 /** Ties a body to the signal of its get. */
 export function abortable(body: Readable, signal: AbortSignal | undefined): Readable {
-  return signal ? addAbortSignal(signal, body) : body;
+  if (!signal) return body;
+  // An abort between the get and the first read is told to whoever reads; until then nobody listens, and an error
+  // without a listener ends the process.
+  body.on('error', () => undefined);
+  return addAbortSignal(signal, body);
 }
 
 /**
