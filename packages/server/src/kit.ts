@@ -16,7 +16,8 @@ import { purgeBlobs } from './features/files/purge-job.js';
 import { fileRoutes } from './features/files/routes.js';
 import { createKeys } from './features/keys/keys.js';
 import { createProjects } from './features/projects/projects.js';
-import { createUploads, type Uploads } from './features/uploads/uploads.js';
+import { finishUploadJob } from './features/uploads/tus/finish-job.js';
+import { createUploads, createUploadWork, type Uploads } from './features/uploads/uploads.js';
 import { renderVariants, reviveVariants } from './features/variants/job.js';
 import { planVariants } from './features/variants/plan.js';
 import { createRequests, createVariants } from './features/variants/variants.js';
@@ -232,6 +233,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     },
     heartbeatMs: Math.min(longestSilenceMs, settings.uploadStaleMs / 3),
     uploadStaleSeconds: settings.uploadStaleMs / 1000,
+    expirySeconds: settings.uploadExpiryMs / 1000,
     defaultQuotaBytes: settings.defaultQuotaBytes ?? null,
     log,
   });
@@ -275,10 +277,24 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
     maxWaiters,
     log,
   });
-  const cleanup = createCleanup({ db, blobs, log, uploadStaleSeconds: settings.uploadStaleMs / 1000 });
+  const uploads = createUploadWork({ db, blobs, planVariants });
+  const cleanup = createCleanup({
+    db,
+    blobs,
+    log,
+    uploadStaleSeconds: settings.uploadStaleMs / 1000,
+    uploadExpirySeconds: settings.uploadExpiryMs / 1000,
+  });
   return {
-    kinds: [renderVariants, reviveVariants, expireUploadsJob, purgeBlobs, ...housekeepingKinds],
-    handlers: [...variants.handlers, ...cleanup.handlers],
+    kinds: [
+      renderVariants,
+      reviveVariants,
+      finishUploadJob,
+      expireUploadsJob,
+      purgeBlobs,
+      ...housekeepingKinds,
+    ],
+    handlers: [...variants.handlers, ...uploads.handlers, ...cleanup.handlers],
     timetable: [...variants.timetable, ...cleanup.timetable],
   };
 }

@@ -39,6 +39,14 @@ const allowedHeaders = [
   'traceparent',
   'tracestate',
   'X-Requested-With',
+  'X-HTTP-Method-Override',
+  'Tus-Resumable',
+  'Upload-Length',
+  'Upload-Offset',
+  'Upload-Metadata',
+  'Upload-Defer-Length',
+  'Upload-Concat',
+  'Upload-Checksum',
 ];
 /** What a page may read of an answer. */
 const exposedHeaders = [
@@ -52,6 +60,16 @@ const exposedHeaders = [
   'Accept-Ranges',
   'X-Variant-Fallback',
   'Idempotency-Replayed',
+  'Tus-Resumable',
+  'Tus-Version',
+  'Tus-Extension',
+  'Tus-Max-Size',
+  'Tus-Checksum-Algorithm',
+  'Upload-Offset',
+  'Upload-Length',
+  'Upload-Metadata',
+  'Upload-Expires',
+  'X-File-Id',
 ];
 
 /** Mounts every room's routes on one HTTP application, behind the guard. */

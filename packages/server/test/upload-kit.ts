@@ -31,6 +31,9 @@ export interface UploadKitOptions {
   readonly heartbeatMs?: number;
   readonly poolSize?: number;
   readonly uploadStaleSeconds?: number;
+  readonly uploadExpirySeconds?: number;
+  /** Another process on the same database and store. */
+  readonly beside?: UploadKit;
   readonly planVariants?: UploadsOptions['planVariants'];
   /** Puts faults in front of the store. */
   readonly store?: (real: BlobStore) => BlobStore;
@@ -141,6 +144,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     defaultQuotaBytes: options.defaultQuotaBytes ?? null,
     log,
     uploadStaleSeconds: options.uploadStaleSeconds ?? 300,
+    expirySeconds: options.uploadExpirySeconds ?? 3600,
     ...(options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs }),
   });
   const app = createApp({ log, trustedProxies: [] });
@@ -162,6 +166,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     blobs: disk,
     log,
     uploadStaleSeconds: options.uploadStaleSeconds ?? 300,
+    uploadExpirySeconds: options.uploadExpirySeconds ?? 3600,
   });
 
   const runCleanup = async (kind: string): Promise<void> => {

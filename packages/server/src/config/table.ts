@@ -294,6 +294,12 @@ export const table = {
     standard: '5m',
     doc: 'An unfinished upload whose process has been silent for this long is taken for dead and cleaned up. Uploads give a sign of life three times as often, every 30 s at least.',
   }),
+  uploadExpiryMs: uploads.given({
+    name: 'MBK_UPLOAD_EXPIRY',
+    kind: duration({ min: '10s', max: '30d' }),
+    standard: '24h',
+    doc: 'An upload of several requests (resumable, or direct to the store) that is not finished is given up, with all it has stored, this long after its last byte, or after its last signed URL has expired.',
+  }),
   defaultQuotaBytes: uploads.optional({
     name: 'MBK_DEFAULT_QUOTA',
     kind: byteSize({ min: '1', max: '8000TiB' }),

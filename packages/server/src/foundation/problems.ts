@@ -107,10 +107,25 @@ export const problems = {
     title: 'The file is not ready for that',
     doc: 'The file is still being received or verified.',
   },
+  'offset-mismatch': {
+    status: 409,
+    title: 'The upload goes on at another offset',
+    doc: 'A resumable upload has another number of bytes than `Upload-Offset` says; the answer’s own `Upload-Offset` tells how many. Ask with HEAD and go on from there.',
+  },
+  'upload-gone': {
+    status: 410,
+    title: 'The upload is gone',
+    doc: 'It was refused, terminated, or nothing arrived for too long; `detail` says which. Begin a new one.',
+  },
   'precondition-failed': {
     status: 412,
     title: 'A precondition failed',
     doc: 'The resource changed since it was read (`If-Match`). Read it again.',
+  },
+  'unsupported-tus-version': {
+    status: 412,
+    title: 'This version of the tus protocol is not spoken here',
+    doc: '`Tus-Version` lists those that are. Every request but OPTIONS names one in `Tus-Resumable`.',
   },
   'body-too-large': {
     status: 413,
@@ -177,6 +192,11 @@ export const problems = {
     title: 'The password is too weak',
     doc: '`detail` says what is missing.',
   },
+  'upload-locked': {
+    status: 423,
+    title: 'Another request is sending bytes of this upload',
+    doc: 'It was asked to let go and has not yet. Try again after `Retry-After`.',
+  },
   'too-many-requests': {
     status: 429,
     title: 'Too many requests',
@@ -186,6 +206,11 @@ export const problems = {
     status: 431,
     title: 'The header fields are too large',
     doc: 'Send fewer or shorter header fields.',
+  },
+  'checksum-mismatch': {
+    status: 460,
+    title: 'The bytes are not those that were promised',
+    doc: 'The request’s bytes have another digest than `Upload-Checksum` says (tus 1.0.0, checksum extension). They were thrown away; send them again from the same offset.',
   },
   'internal-error': {
     status: 500,

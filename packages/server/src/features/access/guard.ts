@@ -37,7 +37,9 @@ export function guardRoutes(app: App, options: GuardOptions): void {
     if (targetOf(route.url) === 'none' && /^\/(projects|files)\/[:*]/.test(route.url)) {
       throw new Error(`The route ${where} must call its first parameter “:id”; the guard looks at no other.`);
     }
-    const named = targetOf(route.url) === 'none' ? 'nothing' : 'project';
+    // What a server can do is no secret of any project.
+    const asked = route.method === 'OPTIONS';
+    const named = asked || targetOf(route.url) === 'none' ? 'nothing' : 'project';
     if (permissions[name].on !== named) {
       throw new Error(`The route ${where} names the permission “${name}”, which its path does not fit.`);
     }

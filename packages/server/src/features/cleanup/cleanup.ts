@@ -6,6 +6,7 @@ import { defineJob, handle, type JobHandler, type TimetableEntry } from '../../f
 import type { Log } from '../../foundation/log.js';
 import { purgeBlobs } from '../files/purge-job.js';
 import { housekeepingHandlers, housekeepingTimetable } from './housekeeping.js';
+import { endOpenUploads } from './open-uploads.js';
 import { purgeDueKeys } from './purge.js';
 import { expireUploads } from './queries.js';
 import { storeFault } from './store-identity.js';
@@ -25,6 +26,8 @@ export interface CleanupOptions {
   readonly log: Log;
   /** Silence after which an unfinished upload's process is taken for dead. */
   readonly uploadStaleSeconds: number;
+  /** Silence after which an unfinished upload of several requests is given up. */
+  readonly uploadExpirySeconds: number;
   /** Most uploads or blobs that one run of a job takes; the next minute brings the next run. */
   readonly cap?: number;
 }
@@ -61,6 +64,7 @@ export function createCleanup(options: CleanupOptions): Cleanup {
       if (count < limit) break;
     }
     if (expired > 0) log.info({ expired }, 'unfinished uploads expired');
+    await endOpenUploads(options, { batch, cap, againAfter: lateWriteSeconds, signal, log });
   });
 
   const purge = handle(purgeBlobs, async ({ signal, log }) => {

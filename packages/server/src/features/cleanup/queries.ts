@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 
 import type { Db } from '../../foundation/database/connect.js';
 import { abandonFiles, unfinishedStates } from '../files/intake-queries.js';
-import { livingUploadStates } from '../files/upload-queries.js';
+import { abandonUploads, livingUploadStates, lockExpiredUploads } from '../files/upload-queries.js';
 import { inTransaction } from '../projects/queries.js';
 
 /**
@@ -35,6 +35,71 @@ export async function expireUploads(
     }
     return expired;
   });
+}
+
+/**
+ * Gives up uploads of several requests of which nobody has heard for `expirySeconds`, up to `limit` of them.
+ * @param againAfter seconds within which a request that is only slow may still be writing.
+ * @returns how many.
+ */
+export async function expireOpenUploads(
+  db: Db,
+  options: { readonly expirySeconds: number; readonly againAfter: number; readonly limit: number },
+): Promise<number> {
+  return inTransaction(db, async (tx) => {
+    const stale = await lockExpiredUploads(tx, options);
+    let expired = 0;
+    // The counters in one order for everybody who books several.
+    for (const projectId of [...new Set(stale.map((upload) => upload.project_id))].sort()) {
+      const ids = stale.filter((upload) => upload.project_id === projectId).map(({ id }) => id);
+      const { againAfter } = options;
+      const gone = await abandonUploads(tx, projectId, ids, {
+        code: 'upload-gone',
+        detail: 'Nothing arrived for too long.',
+        againAfter,
+      });
+      expired += gone.length;
+    }
+    return expired;
+  });
+}
+
+/** Parts in the store of uploads that are over. */
+export async function forgottenMultiparts(
+  db: Db,
+  limit: number,
+): Promise<readonly { readonly id: string; readonly key: string; readonly multipartId: string }[]> {
+  return db
+    .selectFrom('uploads')
+    .select(['id', 'staging_key as key', 'multipart_id as multipartId'])
+    .where('multipart_id', 'is not', null)
+    .where('status', 'in', ['completed', 'failed'])
+    .orderBy('active_at')
+    .limit(limit)
+    .$narrowType<{ multipartId: string }>()
+    .execute();
+}
+
+/** Seconds for which an upload that is over is remembered: a client that comes back is told what became of it. */
+const rememberedSeconds = 24 * 60 * 60;
+
+/** @returns how many were forgotten, at most `limit`. */
+export async function forgetUploads(db: Db, limit: number): Promise<number> {
+  const gone = await db
+    .deleteFrom('uploads')
+    .where('id', 'in', (eb) =>
+      eb
+        .selectFrom('uploads')
+        .select('id')
+        .where('status', 'in', ['completed', 'failed'])
+        .where('multipart_id', 'is', null)
+        .where('active_at', '<', sql<Date>`now() - make_interval(secs => ${rememberedSeconds})`)
+        .limit(limit)
+        .forUpdate()
+        .skipLocked(),
+    )
+    .executeTakeFirst();
+  return Number(gone.numDeletedRows);
 }
 
 /** A key that this process is to delete now. */

@@ -52,7 +52,13 @@ async function run(kind: string, store: BlobStore = blobs): Promise<readonly Rec
     pretty: false,
     destination: { write: (line: string) => void lines.push(JSON.parse(line) as Record<string, unknown>) },
   });
-  const { handlers } = createCleanup({ db, blobs: store, log, uploadStaleSeconds: 300 });
+  const { handlers } = createCleanup({
+    db,
+    blobs: store,
+    log,
+    uploadStaleSeconds: 300,
+    uploadExpirySeconds: 3600,
+  });
   const handler = handlers.find((one) => one.kind.name === kind);
   if (!handler) throw new TypeError(`no handler for ${kind}`);
   await handler.run({

@@ -165,6 +165,7 @@ export async function completeUpload(tx: Tx, uploadId: string): Promise<void> {
       next_tail_key: null,
       lock_holder: null,
       lock_until: null,
+      active_at: sql<Date>`now()`,
     })
     .where('id', '=', uploadId)
     .where('status', 'in', livingUploadStates)
@@ -216,6 +217,7 @@ export async function abandonUploads(
       next_tail_key: null,
       lock_holder: null,
       lock_until: null,
+      active_at: sql<Date>`now()`,
     })
     .where('id', 'in', ids)
     .execute();
@@ -241,6 +243,11 @@ export async function abandonUploads(
     reservedFiles: -(held.length - files.length),
   });
   return ids;
+}
+
+/** The store has dropped the parts of an upload. */
+export async function forgetMultipart(db: Db, uploadId: string): Promise<void> {
+  await db.updateTable('uploads').set({ multipart_id: null }).where('id', '=', uploadId).execute();
 }
 
 /** Uploads of which nobody has heard for `expirySeconds` by the database's clock: up to `limit` of them, locked. */

@@ -144,7 +144,13 @@ describe('the database', () => {
       expect(left).toMatchObject({ status: 'uploading', project_id: project });
       expect(await kit.blobs.stat(left.s3_key)).toBeDefined();
 
-      const repair = createCleanup({ db: database.db, blobs: kit.blobs, log, uploadStaleSeconds: 0 });
+      const repair = createCleanup({
+        db: database.db,
+        blobs: kit.blobs,
+        log,
+        uploadStaleSeconds: 0,
+        uploadExpirySeconds: 3600,
+      });
       for (const handler of repair.handlers) {
         const signal = new AbortController().signal;
         const finish = () => Promise.reject(new Error('unused'));

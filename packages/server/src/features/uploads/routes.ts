@@ -3,6 +3,7 @@ import Type, { type Static, type TSchema } from 'typebox';
 
 import type { Routes } from '../../foundation/http/app.js';
 import { filenameOf } from '../../foundation/http/part-headers.js';
+import { leaveBodiesUnread } from '../../foundation/http/unread-bodies.js';
 import { Problem } from '../../foundation/problems.js';
 import type { PresentFiles } from '../files/present.js';
 import { takeMultipart, takeRaw, type Arrival, type IntakeOptions, type Taken } from './intake.js';
@@ -83,13 +84,8 @@ export function uploadRoutes(options: UploadRoutesOptions): Routes {
   return (app) => {
     // A scope of its own: nowhere else is a body left unread.
     void app.register(async (scope) => {
-      scope.removeAllContentTypeParsers();
-      // The body is left in the socket: whoever reads it sets the pace. JSON is a file like any other here.
-      scope.addContentTypeParser('*', (_request, _payload, done) => done(null));
-      const validate = scope.validatorCompiler;
-      if (!validate) throw new TypeError('the application sets a validator');
-      // The schemas of the bodies are for the documentation: there is no parsed body to validate.
-      scope.setValidatorCompiler((part) => (part.httpPart === 'body' ? () => true : validate(part)));
+      // JSON is a file like any other here.
+      leaveBodiesUnread(scope);
       scope.post(
         '/projects/:id/upload',
         {
