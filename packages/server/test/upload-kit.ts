@@ -11,7 +11,7 @@ import { fileRoutes } from '../src/features/files/routes.js';
 import { inTransaction, insertProject } from '../src/features/projects/queries.js';
 import { checkSettings } from '../src/features/projects/settings.js';
 import type { UploadLimits } from '../src/features/uploads/intake.js';
-import { createUploads, type UploadsOptions } from '../src/features/uploads/uploads.js';
+import { createUploads, createUploadWork, type UploadsOptions } from '../src/features/uploads/uploads.js';
 import { planVariants } from '../src/features/variants/plan.js';
 import type { BlobStore } from '../src/foundation/blobs/blob-store.js';
 import { openDiskStore } from '../src/foundation/blobs/disk.js';
@@ -64,6 +64,8 @@ export interface UploadKit {
   readonly db: Db;
   readonly testDatabase: TestDatabase;
   readonly blobs: BlobStore;
+  /** Of the store on disk. */
+  readonly folder: string;
   readonly port: number;
   readonly url: string;
   readonly uploads: ReturnType<typeof createUploads>;
@@ -81,6 +83,8 @@ export interface UploadKit {
   ): Promise<{ bytes: number; files: number; reserved: number; reservedFiles: number }>;
   /** Runs a cleanup job once. */
   cleanup(kind: 'expire-uploads' | 'purge-blobs' | 'forget-upload-keys'): Promise<void>;
+  /** Runs the jobs of unfinished uploads that wait, whenever they are due. */
+  finishUploads(): Promise<void>;
   /** What is left of a project's uploads after the purge; second deletions count as done. */
   leftovers(projectId: string): Promise<Leftovers>;
   close(): Promise<void>;
@@ -119,13 +123,15 @@ const noImaging: UploadsOptions['imaging'] = {
 };
 
 export async function createUploadKit(options: UploadKitOptions = {}): Promise<UploadKit> {
-  const testDatabase = await createTestDatabase({ poolSize: options.poolSize ?? 10 });
+  const { beside } = options;
+  const testDatabase =
+    beside?.testDatabase ?? (await createTestDatabase({ poolSize: options.poolSize ?? 10 }));
   const { db } = testDatabase.database;
-  const folder = await mkdtemp(join(tmpdir(), 'mbk-uploads-'));
+  const folder = beside?.folder ?? (await mkdtemp(join(tmpdir(), 'mbk-uploads-')));
   const log = await createLog({ level: 'silent', pretty: false });
   const disk = await openDiskStore({ folder });
   const blobs = options.store?.(disk) ?? disk;
-  const userId = await insertPerson(db);
+  const userId = beside?.userId ?? (await insertPerson(db));
   const uploads = createUploads({
     db,
     blobs,
@@ -161,6 +167,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
   uploads.routes(app);
   const url = await app.listen({ port: 0, host: '127.0.0.1' });
   const port = Number(new URL(url).port);
+  const work = createUploadWork({ db, blobs, planVariants: options.planVariants ?? planVariants });
   const cleanup = createCleanup({
     db,
     blobs: disk,
@@ -204,6 +211,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     db,
     testDatabase,
     blobs: disk,
+    folder,
     port,
     url,
     uploads,
@@ -224,6 +232,27 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
       }),
     usage,
     cleanup: runCleanup,
+    async finishUploads() {
+      const [handler] = work.handlers;
+      if (!handler) throw new Error('no handler');
+      const jobs = await db
+        .deleteFrom('waiting_jobs')
+        .where('kind', '=', handler.kind.name)
+        .returningAll()
+        .execute();
+      for (const job of jobs) {
+        await handler.run({
+          id: job.id,
+          payload: job.payload,
+          projectId: job.project_id,
+          attempt: 1,
+          lastAttempt: false,
+          signal: new AbortController().signal,
+          log,
+          finish: (run) => inTransaction(db, run),
+        });
+      }
+    },
     async leftovers(projectId) {
       // Twice: keys that somebody may still have been writing are deleted a second time.
       for (let round = 0; round < 2; round++) {
@@ -235,8 +264,19 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
       }
       const rows = await db.selectFrom('files').select('id').where('project_id', '=', projectId).execute();
       const counted = await usage(projectId);
+      const living = await db
+        .selectFrom('uploads')
+        .select(['staging_key', 'tail_key', 'next_tail_key'])
+        .where('status', 'in', ['open', 'completing'])
+        .where('project_id', '<>', projectId)
+        .execute();
+      // What uploads of other projects hold in the common folder is none of this one's.
+      const others = new Set(living.flatMap((row) => [row.staging_key, row.tail_key, row.next_tail_key]));
       const found: string[] = [];
-      for await (const blob of disk.list({ prefix: `${projectId}/` })) found.push(blob.key);
+      for (const prefix of [`${projectId}/`, '.staging/']) {
+        for await (const { key } of disk.list({ prefix })) if (!others.has(key)) found.push(key);
+        for await (const { key } of disk.multipart.list(prefix)) if (!others.has(key)) found.push(key);
+      }
       const tombstones = await db
         .selectFrom('tombstones')
         .select('key')
@@ -255,6 +295,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
       await app.close();
       await uploads.close();
       await disk.close();
+      if (beside) return;
       await testDatabase.close();
       await rm(folder, { recursive: true, force: true });
     },

@@ -41,7 +41,7 @@ export interface Appended {
   /** Parts of the put in parts under way; none for what was put whole. */
   readonly parts: readonly Part[];
   /** Why the body ended before its time; what arrived is kept all the same. */
-  readonly cut: unknown;
+  readonly cut: Error | undefined;
 }
 
 const mebibyte = 1024 * 1024;
@@ -75,13 +75,13 @@ export async function append(
   const appender = new Appender(options, held, size, checksum);
   await appender.resume();
   try {
-    let cut: unknown;
+    let cut: Error | undefined;
     while (true) {
       let next: IteratorResult<Buffer, void>;
       try {
         next = await body.next();
       } catch (error) {
-        cut = error;
+        cut = error instanceof Error ? error : new Error(String(error));
         break;
       }
       if (next.done === true) break;
@@ -176,7 +176,7 @@ class Appender {
     }
   }
 
-  async end(cut: unknown): Promise<Appended> {
+  async end(cut: Error | undefined): Promise<Appended> {
     if (this.#checksum) this.#verify(this.#checksum, cut);
     const complete = this.#total === this.#size;
     if (complete && this.#mime === null) await this.#identify(true);
@@ -325,7 +325,7 @@ class Appender {
     await this.#commit(this.#uncommitted, {}, key, rest.length);
   }
 
-  #verify({ digest }: Checksum, cut: unknown): void {
+  #verify({ digest }: Checksum, cut: Error | undefined): void {
     // Nothing of the request has been committed, and nothing is.
     if (cut === undefined && this.#digest?.digest().equals(digest) === true) return;
     const { row } = this.#held;

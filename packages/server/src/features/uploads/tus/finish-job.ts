@@ -19,10 +19,14 @@ export const finishUploadJob = defineJob({
 export function createFinishHandler(options: FinishOptions): JobHandler {
   return handle(
     finishUploadJob,
-    async ({ payload: { uploadId: id }, projectId, finish, log }) => {
+    async (context) => {
+      const { payload, projectId, log } = context;
+      const id = payload.uploadId;
       if (projectId === null) throw new TypeError('a finish-upload job belongs to a project');
       try {
-        const file = await finishUpload(options, { id, project_id: projectId }, undefined, finish);
+        const file = await finishUpload(options, { id, project_id: projectId }, undefined, (work) =>
+          context.finish(work),
+        );
         if (file) log.info({ fileId: file.id, uploadId: id }, 'upload finished');
       } catch (error) {
         // The upload has been given up, with the reason in its row.

@@ -27,7 +27,6 @@ import { finishUploadJob } from './finish-job.js';
 import {
   checkOffsetType,
   checkVersion,
-  offsetType,
   readChecksum,
   readCreation,
   readLength,
@@ -190,7 +189,7 @@ async function receive(
     if (row.status === 'failed') throw gone(row);
     if (offset !== row.received_bytes) throw elsewhere(row);
     // Whoever missed the answer to the last byte may ask for it again.
-    if (row.status !== 'open') return answer(options, row);
+    if (row.status !== 'open') return await answer(options, row);
     size = await lengthOf(options, held, length, policy, quota);
     const announced = Number(headers['content-length'] ?? 0);
     if (size !== null && offset + announced > size) {
