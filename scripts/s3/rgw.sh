@@ -3,14 +3,14 @@
 #
 #   rgw.sh start FOLDER PORT    ready in about 20 s; PORT and PORT + 1 are used
 #   rgw.sh stop FOLDER          the data stays; remove the folder for a fresh one
-#   rgw.sh crash FOLDER         kill -9 of the gateway alone
-#   rgw.sh recover FOLDER       starts the gateway again
+#   rgw.sh kill-gateway FOLDER  kill -9 of the gateway alone
+#   rgw.sh start-gateway FOLDER starts it again, and waits until it answers (about 1 s)
 #
 # http://127.0.0.1:PORT, path style, region us-east-1, access key mbkkey, secret mbksecret.
 # Packages: install.sh rgw. Runs as any user; the folder is about 200 MB.
 set -euo pipefail
 
-action=${1:?start, stop, crash or recover}
+action=${1:?start, stop, kill-gateway or start-gateway}
 folder=$(realpath -m "${2:?folder}")
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/processes.sh"
@@ -121,8 +121,8 @@ case "$action" in
     echo "radosgw answers at http://127.0.0.1:$port after $SECONDS s"
     ;;
   stop) end rgw osd mon ;;
-  crash) kill -9 "$(cat "$folder/run/rgw.pid")" ;;
-  recover)
+  kill-gateway) kill -9 "$(cat "$folder/run/rgw.pid")" ;;
+  start-gateway)
     start_gateway
     await_answer 30 "http://127.0.0.1:$(port_in_settings)/" rgw
     ;;

@@ -1,7 +1,9 @@
-// Runs the blob contract on real S3 servers: installs them, starts them, runs the long suite, stops them.
+// Runs the long S3 suites (packages/server/test/long/s3-*.long.ts) on real servers: installs them, starts them, runs
+// the suites, stops them.
 //   node scripts/s3/test.mjs [rgw] [swift]      both when none is named
 // TEST_S3_RGW or TEST_S3_SWIFT (see packages/server/test/long/s3-contract.long.ts) names a server that runs
-// already; the others are started here in a temporary folder, which is removed at the end.
+// already; the others are started here in a temporary folder, which is removed at the end. TEST_S3_RGW_FOLDER is the
+// folder of a gateway that the fault suite may kill; TEST_BOUNDED=1 shortens its loops.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -78,10 +80,11 @@ async function main() {
       started.push(name);
       await must('bash', [join(here, `${name}.sh`), 'start', join(folder, name), String(port)]);
       environment[variable] = `http://${credentials[name]}@127.0.0.1:${port}`;
+      environment[`${variable}_FOLDER`] = join(folder, name);
     }
     return await run(
       process.execPath,
-      [join(here, '..', 'test.mjs'), '--long', 'test/long/s3-contract'],
+      [join(here, '..', 'test.mjs'), '--long', 'test/long/s3-'],
       environment,
     );
   } finally {

@@ -35,6 +35,8 @@ export interface UploadKitOptions {
   /** Another process on the same database and store. */
   readonly beside?: UploadKit;
   readonly planVariants?: UploadsOptions['planVariants'];
+  /** The store in place of a new folder; stays open. */
+  readonly backing?: BlobStore;
   /** Puts faults in front of the store. */
   readonly store?: (real: BlobStore) => BlobStore;
 }
@@ -129,7 +131,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
   const { db } = testDatabase.database;
   const folder = beside?.folder ?? (await mkdtemp(join(tmpdir(), 'mbk-uploads-')));
   const log = await createLog({ level: 'silent', pretty: false });
-  const disk = await openDiskStore({ folder });
+  const disk = options.backing ?? (await openDiskStore({ folder }));
   const blobs = options.store?.(disk) ?? disk;
   const userId = beside?.userId ?? (await insertPerson(db));
   const uploads = createUploads({
@@ -285,7 +287,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
       return {
         rows: rows.length,
         blobs: found,
-        temporaries: await temporaryFiles(join(folder, '.tmp')),
+        temporaries: options.backing ? [] : await temporaryFiles(join(folder, '.tmp')),
         reservedBytes: counted.reserved,
         reservedFiles: counted.reservedFiles,
         tombstones: tombstones.length,
@@ -294,7 +296,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     async close() {
       await app.close();
       await uploads.close();
-      await disk.close();
+      if (!options.backing) await disk.close();
       if (beside) return;
       await testDatabase.close();
       await rm(folder, { recursive: true, force: true });

@@ -1,8 +1,8 @@
 import { S3Client } from '@aws-sdk/client-s3';
-import { StandardRetryStrategy } from '@smithy/core/retry';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
+import { createRetries } from './s3-retries.js';
 
 /** How a bucket is reached. */
 export interface S3Access {
@@ -45,14 +45,29 @@ const workMs = 10 * 60_000;
 const patientSockets = 32;
 /** From a read's request to the head of its answer; bodies are not covered. */
 const answerMs = 20_000;
-/** Six tries from 300 ms on ride out an outage of 2 s and a restart of the gateway; the SDK's 3 × 50 ms do not. */
-const attempts = 6;
-const firstDelayMs = 300;
+/** Six tries over 4.6 to 9.3 s ride out an outage of 4 s and a restart of the gateway; the SDK's 3 × 50 ms do not. */
+const readAttempts = 6;
+/** Over 9.6 to 19.3 s: a put that fails costs its client everything that was sent so far. */
+const writeAttempts = 8;
+const delays = { firstDelayMs: 300, longestDelayMs: 5_000 };
 
 export function openClients(access: S3Access): S3Clients {
-  const read = openClient(access, { maxSockets: readSockets, socketTimeout: silenceMs, answerMs });
-  const write = openClient(access, { maxSockets: writeSockets, socketTimeout: silenceMs });
-  const patient = openClient(access, { maxSockets: patientSockets, socketTimeout: workMs });
+  const read = openClient(access, {
+    attempts: readAttempts,
+    maxSockets: readSockets,
+    socketTimeout: silenceMs,
+    answerMs,
+  });
+  const write = openClient(access, {
+    attempts: writeAttempts,
+    maxSockets: writeSockets,
+    socketTimeout: silenceMs,
+  });
+  const patient = openClient(access, {
+    attempts: writeAttempts,
+    maxSockets: patientSockets,
+    socketTimeout: workMs,
+  });
   return {
     read,
     write,
@@ -64,6 +79,8 @@ export function openClients(access: S3Access): S3Clients {
 }
 
 interface Connections {
+  /** Times that a request is sent at most. */
+  readonly attempts: number;
   readonly maxSockets: number;
   /** Milliseconds of silence. */
   readonly socketTimeout: number;
@@ -71,7 +88,8 @@ interface Connections {
   readonly answerMs?: number;
 }
 
-function openClient(access: S3Access, { maxSockets, socketTimeout, answerMs: limit }: Connections): S3Client {
+function openClient(access: S3Access, connections: Connections): S3Client {
+  const { attempts, maxSockets, socketTimeout, answerMs: limit } = connections;
   const { endpoint, region, forcePathStyle, credentials } = access;
   return new S3Client({
     region,
@@ -83,7 +101,7 @@ function openClient(access: S3Access, { maxSockets, socketTimeout, answerMs: lim
     responseChecksumValidation: 'WHEN_REQUIRED',
     // Waiting for "100 Continue" costs 6 s per part on servers that never send it.
     expectContinueHeader: false,
-    retryStrategy: new StandardRetryStrategy({ maxAttempts: attempts, baseDelay: firstDelayMs }),
+    retryStrategy: createRetries({ attempts, ...delays }),
     requestHandler: new NodeHttpHandler({
       connectionTimeout: connectMs,
       socketTimeout,
