@@ -16,6 +16,7 @@ import { purgeBlobs } from './features/files/purge-job.js';
 import { fileRoutes } from './features/files/routes.js';
 import { createKeys } from './features/keys/keys.js';
 import { createProjects } from './features/projects/projects.js';
+import { verifyUploadJob } from './features/uploads/direct/verify-job.js';
 import { finishUploadJob } from './features/uploads/tus/finish-job.js';
 import { createUploads, createUploadWork, type Uploads } from './features/uploads/uploads.js';
 import { renderVariants, reviveVariants } from './features/variants/job.js';
@@ -208,8 +209,10 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     },
   });
   const keys = createKeys({ db, log, clock });
+  const linkSecrets: [string, ...string[]] =
+    linkSecretPrevious === undefined ? [linkSecret] : [linkSecret, linkSecretPrevious];
   const links = createLinks({
-    secrets: linkSecretPrevious === undefined ? [linkSecret] : [linkSecret, linkSecretPrevious],
+    secrets: linkSecrets,
     publicUrl,
     lifetimeSeconds: settings.linkLifetimeMs / 1000,
     clock,
@@ -234,6 +237,9 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     heartbeatMs: Math.min(longestSilenceMs, settings.uploadStaleMs / 3),
     uploadStaleSeconds: settings.uploadStaleMs / 1000,
     expirySeconds: settings.uploadExpiryMs / 1000,
+    addressSecrets: linkSecrets,
+    addressSeconds: Math.floor(settings.uploadUrlLifetimeMs / 1000),
+    clock,
     defaultQuotaBytes: settings.defaultQuotaBytes ?? null,
     log,
   });
@@ -268,16 +274,24 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
   const { db } = kit.database;
   const temporaryFolder = join(settings.dataFolder, 'work');
   await mkdir(temporaryFolder, { recursive: true, mode: 0o700 });
+  const imaging = openImaging(kit, settings.imagingProcesses);
   const variants = createVariants({
     db,
     blobs,
-    imaging: openImaging(kit, settings.imagingProcesses),
+    imaging,
     temporaryFolder,
     maxWriteSeconds,
     maxWaiters,
     log,
   });
-  const uploads = createUploadWork({ db, blobs, planVariants });
+  const uploads = createUploadWork({
+    db,
+    blobs,
+    imaging,
+    planVariants,
+    maxBytes: settings.maxUploadBytes,
+    defaultQuotaBytes: settings.defaultQuotaBytes ?? null,
+  });
   const cleanup = createCleanup({
     db,
     blobs,
@@ -290,6 +304,7 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
       renderVariants,
       reviveVariants,
       finishUploadJob,
+      verifyUploadJob,
       expireUploadsJob,
       purgeBlobs,
       ...housekeepingKinds,

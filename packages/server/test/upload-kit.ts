@@ -22,6 +22,7 @@ import { ImagingError } from '../src/foundation/imaging/imaging.js';
 import { createLog } from '../src/foundation/log.js';
 import type { JobContext } from '../src/foundation/queue/define.js';
 import Type from 'typebox';
+import { createTestClock, type TestClock } from './api.js';
 import { createTestDatabase, type TestDatabase } from './database.js';
 
 export interface UploadKitOptions {
@@ -71,6 +72,8 @@ export interface UploadKit {
   readonly port: number;
   readonly url: string;
   readonly uploads: ReturnType<typeof createUploads>;
+  /** Of signed addresses. */
+  readonly clock: TestClock;
   readonly userId: string;
   project(settings?: Record<string, unknown>): Promise<string>;
   /** Posts a body to the project's upload route. */
@@ -131,6 +134,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
   const { db } = testDatabase.database;
   const folder = beside?.folder ?? (await mkdtemp(join(tmpdir(), 'mbk-uploads-')));
   const log = await createLog({ level: 'silent', pretty: false });
+  const clock = createTestClock();
   const disk = options.backing ?? (await openDiskStore({ folder }));
   const blobs = options.store?.(disk) ?? disk;
   const userId = beside?.userId ?? (await insertPerson(db));
@@ -153,6 +157,9 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     log,
     uploadStaleSeconds: options.uploadStaleSeconds ?? 300,
     expirySeconds: options.uploadExpirySeconds ?? 3600,
+    addressSecrets: ['a secret that is only good for tests'],
+    addressSeconds: 600,
+    clock,
     ...(options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs }),
   });
   const app = createApp({ log, trustedProxies: [] });
@@ -169,7 +176,15 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
   uploads.routes(app);
   const url = await app.listen({ port: 0, host: '127.0.0.1' });
   const port = Number(new URL(url).port);
-  const work = createUploadWork({ db, blobs, planVariants: options.planVariants ?? planVariants });
+  const work = createUploadWork({
+    db,
+    blobs,
+    imaging: options.imaging ?? noImaging,
+    planVariants: options.planVariants ?? planVariants,
+    maxBytes: 64 * 1024 * 1024,
+    defaultQuotaBytes: options.defaultQuotaBytes ?? null,
+    ...options.limits,
+  });
   const cleanup = createCleanup({
     db,
     blobs: disk,
@@ -214,6 +229,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     testDatabase,
     blobs: disk,
     folder,
+    clock,
     port,
     url,
     uploads,
@@ -235,24 +251,24 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     usage,
     cleanup: runCleanup,
     async finishUploads() {
-      const [handler] = work.handlers;
-      if (!handler) throw new Error('no handler');
-      const jobs = await db
-        .deleteFrom('waiting_jobs')
-        .where('kind', '=', handler.kind.name)
-        .returningAll()
-        .execute();
-      for (const job of jobs) {
-        await handler.run({
-          id: job.id,
-          payload: job.payload,
-          projectId: job.project_id,
-          attempt: 1,
-          lastAttempt: false,
-          signal: new AbortController().signal,
-          log,
-          finish: (run) => inTransaction(db, run),
-        });
+      for (const handler of work.handlers) {
+        const jobs = await db
+          .deleteFrom('waiting_jobs')
+          .where('kind', '=', handler.kind.name)
+          .returningAll()
+          .execute();
+        for (const job of jobs) {
+          await handler.run({
+            id: job.id,
+            payload: job.payload,
+            projectId: job.project_id,
+            attempt: 1,
+            lastAttempt: false,
+            signal: new AbortController().signal,
+            log,
+            finish: (run) => inTransaction(db, run),
+          });
+        }
       }
     },
     async leftovers(projectId) {

@@ -300,6 +300,12 @@ export const table = {
     standard: '24h',
     doc: 'An upload of several requests (resumable, or direct to the store) that is not finished is given up, with all it has stored, this long after its last byte, or after its last signed URL has expired.',
   }),
+  uploadUrlLifetimeMs: uploads.given({
+    name: 'MBK_UPLOAD_URL_LIFETIME',
+    kind: duration({ min: '1m', max: '6d' }),
+    standard: '1h',
+    doc: 'How long an address works under which a client sends bytes to the store directly.',
+  }),
   defaultQuotaBytes: uploads.optional({
     name: 'MBK_DEFAULT_QUOTA',
     kind: byteSize({ min: '1', max: '8000TiB' }),

@@ -22,6 +22,7 @@ const paths: Record<Permission, { readonly method: 'GET' | 'POST'; readonly path
   'files:create': { method: 'POST', path: '/projects/:id/upload' },
   'files:write': { method: 'POST', path: '/files/:id/change' },
   'files:delete': { method: 'POST', path: '/files/:id/delete' },
+  'uploads:signed': { method: 'POST', path: '/staging/upload' },
   'content:read': { method: 'GET', path: '/files/:id/content' },
 };
 const names = Object.keys(paths) as Permission[];

@@ -111,6 +111,14 @@ export const permissions = {
     keys: ['files:create', 'files:write'],
     links: false,
   },
+  'uploads:signed': {
+    doc: 'Send bytes under an address that was signed for them; the signature is the permission.',
+    on: 'nothing',
+    nobody: 'yes',
+    people: 'yes',
+    keys: [],
+    links: false,
+  },
   'files:write': {
     doc: 'Change a file’s name and metadata.',
     on: 'project',

@@ -20,6 +20,18 @@ export async function expireUploads(
       .select(['id', 'project_id'])
       .where('status', 'in', unfinishedStates)
       .where('heartbeat_at', '<', sql<Date>`now() - make_interval(secs => ${options.staleSeconds}::float8)`)
+      // A file that is being verified belongs to its upload, which has a job of its own.
+      .where((eb) =>
+        eb.not(
+          eb.exists(
+            eb
+              .selectFrom('uploads')
+              .select('uploads.id')
+              .whereRef('uploads.file_id', '=', 'files.id')
+              .where('uploads.status', '=', 'completing'),
+          ),
+        ),
+      )
       .orderBy('heartbeat_at')
       .limit(options.limit)
       // A row that is locked is alive: its upload ends, or renews itself, this very moment.

@@ -94,9 +94,9 @@ export async function lockUpload(
 }
 
 /**
- * Changes what an open upload holds of the quota to at least `need` and at best `want` bytes.
+ * Changes what an unfinished upload holds of the quota to at least `need` and at best `want` bytes.
  * @returns the bytes it holds now.
- * @throws Problem `quota-exceeded`; `UploadLost` when it is not open any more.
+ * @throws Problem `quota-exceeded`; `UploadLost` when it is over.
  */
 export async function resizeUpload(
   tx: Tx,
@@ -106,7 +106,7 @@ export async function resizeUpload(
   quota: Quota,
 ): Promise<number> {
   const upload = await lockUpload(tx, projectId, uploadId);
-  if (upload?.status !== 'open') throw new UploadLost('the upload is not open any more');
+  if (!upload || !isLiving(upload)) throw new UploadLost('the upload is over');
   const held = upload.reserved_bytes;
   let now = need;
   if (need > held) {

@@ -16,6 +16,7 @@ import { completeKey, releaseKey, type HeldKey } from '../files/upload-key-queri
 import { findProject, inTransaction, type Project } from '../projects/queries.js';
 import type { ProjectSettings } from '../projects/settings.js';
 import type { ActiveUpload, ActiveUploads } from './active.js';
+import { creatorOf } from './creator.js';
 import { checkDigest, hashing } from './digests.js';
 import { broughtBy, hashFile, hold, replay, type Passed } from './idempotency.js';
 import { expectedBytes, receiveParts, unlessEmpty } from './parts.js';
@@ -220,12 +221,7 @@ function receptionOf(
     policy: policyOf({ settings, maxBytes: limits.maxBytes, imaging }),
     projectId: id,
     quota: { bytes: settings.quota.bytes ?? defaultQuotaBytes, files: settings.quota.files },
-    createdBy:
-      caller.kind === 'user'
-        ? { userId: caller.userId }
-        : caller.kind === 'key'
-          ? { keyId: caller.keyId }
-          : {},
+    createdBy: creatorOf(caller),
     upload,
     reserveStepBytes: limits.reserveStepBytes ?? 8 * 1024 * 1024,
     headProbeBytes: limits.headProbeBytes ?? 1024 * 1024,

@@ -1,6 +1,12 @@
 import type { Routes } from '../../foundation/http/app.js';
 import type { JobHandler } from '../../foundation/queue/define.js';
+import type { Clock } from '../../foundation/clock.js';
 import { trackUploads } from './active.js';
+import { directRoutes } from './direct/routes.js';
+import { createOwnSigner, createUploadSigner } from './direct/signer.js';
+import { stagingRoutes } from './direct/staging/routes.js';
+import type { VerifyOptions } from './direct/verify.js';
+import { createVerifyHandler } from './direct/verify-job.js';
 import { uploadRoutes, type UploadRoutesOptions } from './routes.js';
 import type { FinishOptions } from './tus/finish.js';
 import { createFinishHandler } from './tus/finish-job.js';
@@ -11,6 +17,11 @@ import { createUploadLocks } from './tus/upload-lock.js';
 export interface UploadsOptions extends Omit<UploadRoutesOptions, 'active'> {
   /** Milliseconds between two signs of life of an upload; 30 s when absent. */
   readonly heartbeatMs?: number;
+  /** The secrets of signed addresses: the one that signs, then those that still verify. */
+  readonly addressSecrets: readonly [string, ...string[]];
+  /** Seconds that a signed address works. */
+  readonly addressSeconds: number;
+  readonly clock: Clock;
   /** Seconds without a byte after which an upload of several requests is given up. */
   readonly expirySeconds: number;
 }
@@ -33,10 +44,22 @@ export function createUploads(options: UploadsOptions): Uploads {
   const locks = createUploadLocks({ db, log });
   const mountUploads = uploadRoutes({ ...options, active });
   const mountTus = tusRoutes({ ...options, locks, hashes: createRunningHashes() });
+  const { limits, clock, publicUrl } = options;
+  const own = createOwnSigner({ secrets: options.addressSecrets, publicUrl, clock });
+  const direct = {
+    ...options,
+    maxBytes: limits.maxBytes,
+    headProbeBytes: limits.headProbeBytes,
+    signer: createUploadSigner(options.blobs, own, clock),
+  };
+  const mountDirect = directRoutes(direct);
+  const mountStaging = stagingRoutes({ ...direct, own, pace: limits });
   return {
     routes: (app) => {
       mountUploads(app);
       mountTus(app);
+      mountDirect(app);
+      mountStaging(app);
     },
     activeUploads: () => active.count(),
     close: async () => {
@@ -46,6 +69,8 @@ export function createUploads(options: UploadsOptions): Uploads {
 }
 
 /** The part of the room that works in the background. */
-export function createUploadWork(options: FinishOptions): { readonly handlers: readonly JobHandler[] } {
-  return { handlers: [createFinishHandler(options)] };
+export function createUploadWork(options: FinishOptions & VerifyOptions): {
+  readonly handlers: readonly JobHandler[];
+} {
+  return { handlers: [createFinishHandler(options), createVerifyHandler(options)] };
 }

@@ -9,6 +9,7 @@ import { Problem } from '../../../foundation/problems.js';
 import { resizeUpload } from '../../files/upload-queries.js';
 import type { Quota } from '../../files/usage-queries.js';
 import { inTransaction } from '../../projects/queries.js';
+import { partBytesFor } from '../part-size.js';
 import type { Policy } from '../policy.js';
 import { PartBuffer } from './part-buffer.js';
 import type { Checksum } from './protocol.js';
@@ -44,17 +45,8 @@ export interface Appended {
   readonly cut: Error | undefined;
 }
 
-const mebibyte = 1024 * 1024;
-/** As small as 10,000 of them allow, in whole MiB, and at least 8: the size of the other puts in parts. */
-const smallestPart = 8 * mebibyte;
-const mostParts = 10_000;
 /** First amounts of a picture that are asked for its header; nearly all tell within the second. */
 const headSteps = [sniffedBytes, 256 * 1024];
-
-/** @param size of the whole upload; null when it is not known yet. */
-export function partBytesFor(size: number | null): number {
-  return Math.max(smallestPart, Math.ceil((size ?? 0) / mostParts / mebibyte) * mebibyte);
-}
 
 /**
  * Appends a request's body to an upload. Whole parts go to the store as they fill, one on its way while the next is

@@ -19,6 +19,7 @@ import {
 import type { Quota } from '../../files/usage-queries.js';
 import { findProject, inTransaction, type Project } from '../../projects/queries.js';
 import type { IntakeOptions } from '../intake.js';
+import { creatorOf } from '../creator.js';
 import { policyOf, type Policy } from '../policy.js';
 import { problemOf } from '../upload-problems.js';
 import { append, type Appended } from './append.js';
@@ -90,12 +91,7 @@ export async function createUpload(
         metadata: metadata.others,
         stagingKey: stagingKey(id),
         fileId: newId(),
-        createdBy:
-          caller.kind === 'user'
-            ? { userId: caller.userId }
-            : caller.kind === 'key'
-              ? { keyId: caller.keyId }
-              : {},
+        createdBy: creatorOf(caller),
         need: size ?? 0,
         want: size ?? step,
       },
