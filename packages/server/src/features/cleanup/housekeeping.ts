@@ -6,6 +6,7 @@ import { defineJob, handle, type JobHandler, type TimetableEntry } from '../../f
 import { forgetFinished } from '../../foundation/queue/observe.js';
 import { deleteEndedSessions } from '../accounts/session-queries.js';
 import { forgetKeys } from '../files/upload-key-queries.js';
+import { isPutAlive } from './queries.js';
 import { storeFault } from './store-identity.js';
 
 export interface HousekeepingOptions {
@@ -14,7 +15,7 @@ export interface HousekeepingOptions {
 }
 
 const daySeconds = 24 * 60 * 60;
-/** Puts that have not moved for a day belong to nobody: the longest honest silence is minutes. */
+/** Puts that began a day ago and that no row names belong to nobody: the row is committed before the put begins. */
 const staleTemporariesMs = daySeconds * 1000;
 /** A finished job is kept to answer “what happened?”; a dead one until somebody had a month to look. */
 const finishedSeconds = 7 * daySeconds;
@@ -44,7 +45,8 @@ export function housekeepingHandlers({ db, blobs }: HousekeepingOptions): readon
     handle(removeTemporaries, async ({ log }) => {
       const fault = await storeFault({ db, blobs });
       if (fault !== undefined) return log.error(fault);
-      const removed = await blobs.removeStaleTemporaries(staleTemporariesMs);
+      // An honest upload at 64 KB/s takes days, and one of several requests may pause for as long.
+      const removed = await blobs.removeStaleTemporaries(staleTemporariesMs, (put) => isPutAlive(db, put));
       if (removed > 0) log.info({ removed }, 'unfinished puts removed from the store');
     }),
     handle(expireSessions, ({ signal }) => inBatches(signal, () => deleteEndedSessions(db, batch))),

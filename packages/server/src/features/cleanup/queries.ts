@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 
+import type { UnfinishedMultipart } from '../../foundation/blobs/blob-store.js';
 import type { Db } from '../../foundation/database/connect.js';
 import { abandonFiles, unfinishedStates } from '../files/intake-queries.js';
 import { abandonUploads, livingUploadStates, lockExpiredUploads } from '../files/upload-queries.js';
@@ -227,4 +228,31 @@ export async function putOffKey(db: Db, key: string, reason: string, waitSeconds
     })
     .where('key', '=', key)
     .execute();
+}
+
+/** Whether a put in parts is somebody's: an upload of several requests, or a file whose bytes still arrive. */
+export async function isPutAlive(db: Db, { key, uploadId }: UnfinishedMultipart): Promise<boolean> {
+  const { alive } = await db
+    .selectNoFrom((eb) =>
+      eb
+        .or([
+          eb.exists(
+            eb
+              .selectFrom('uploads')
+              .select('id')
+              .where('multipart_id', '=', uploadId)
+              .where('status', 'in', livingUploadStates),
+          ),
+          eb.exists(
+            eb
+              .selectFrom('files')
+              .select('id')
+              .where('s3_key', '=', key)
+              .where('status', 'in', ['uploading', 'verifying']),
+          ),
+        ])
+        .as('alive'),
+    )
+    .executeTakeFirstOrThrow();
+  return Boolean(alive);
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { createTestDatabase, type TestDatabase } from '../../../test/database.js';
-import { StoreUnavailable, type BlobStore } from '../../foundation/blobs/blob-store.js';
+import { StoreUnavailable, Unsupported, type BlobStore } from '../../foundation/blobs/blob-store.js';
 import { openDiskStore } from '../../foundation/blobs/disk.js';
 import { identityKey, readIdentity, writeIdentity } from '../../foundation/blobs/identity.js';
 import { originalKey } from '../../foundation/blobs/keys.js';
@@ -74,6 +74,26 @@ async function run(kind: string, store: BlobStore = blobs): Promise<readonly Rec
   return lines;
 }
 
+/** The store, whose first reads of the mark all happen before any of them is answered. */
+function meeting(real: BlobStore, readers: number): BlobStore {
+  let missing = readers;
+  let open = (): void => undefined;
+  const all = new Promise<void>((resolve) => (open = resolve));
+  return {
+    ...real,
+    get: async (key, options) => {
+      const answer = real.get(key, options);
+      answer.catch(() => undefined);
+      if ((missing -= 1) <= 0) {
+        await answer.catch(() => undefined);
+        open();
+      }
+      await all;
+      return answer;
+    },
+  };
+}
+
 describe('the first start', () => {
   it('marks the store, and the second finds it marked', async () => {
     expect(await claimStore({ db, blobs })).toBeUndefined();
@@ -105,6 +125,40 @@ describe('the first start', () => {
     expect(await claimStore({ db, blobs })).toContain(`the mark of another installation (${other})`);
     expect(await readIdentity(blobs)).toBe(other);
     expect((await installation()).marked_at).toBeNull();
+  });
+
+  it.each([
+    ['a store that can put if absent', (real: BlobStore): BlobStore => real],
+    [
+      'one that cannot',
+      (real: BlobStore): BlobStore => ({
+        ...real,
+        put: (key, body, options) =>
+          options?.ifAbsent
+            ? Promise.reject(new Unsupported('no put if absent', key))
+            : real.put(key, body, options),
+      }),
+    ],
+  ])('of two databases at the same instant gives the store to one of them: %s', async (_what, made) => {
+    const other = await createTestDatabase();
+    try {
+      const both = meeting(made(blobs), 2);
+      const faults = await Promise.all([
+        claimStore({ db, blobs: both }),
+        claimStore({ db: other.database.db, blobs: both }),
+      ]);
+      expect(faults.filter((fault) => fault === undefined)).toHaveLength(1);
+      const marked = await Promise.all(
+        [db, other.database.db].map((one) =>
+          one.selectFrom('installation').selectAll().executeTakeFirstOrThrow(),
+        ),
+      );
+      expect(marked.map(({ marked_at }) => marked_at === null)).toEqual(
+        faults.map((fault) => fault !== undefined),
+      );
+    } finally {
+      await other.close();
+    }
   });
 
   it('fails when the store does not answer, instead of marking it', async () => {

@@ -1,5 +1,10 @@
 import type { BlobStore } from '../../foundation/blobs/blob-store.js';
-import { readIdentity, unreadable, writeIdentity } from '../../foundation/blobs/identity.js';
+import {
+  readIdentity,
+  unreadable,
+  writeFirstIdentity,
+  writeIdentity,
+} from '../../foundation/blobs/identity.js';
 import type { Db } from '../../foundation/database/connect.js';
 import { ensureInstallation, findInstallation, noteMarked, type Installation } from './identity-queries.js';
 
@@ -17,9 +22,9 @@ export interface Pair {
 export async function claimStore({ db, blobs }: Pair): Promise<string | undefined> {
   const installation = await ensureInstallation(db);
   if (!installation.marked && (await readIdentity(blobs)) === undefined) {
-    await writeIdentity(blobs, installation.id);
+    await writeFirstIdentity(blobs, installation.id);
   }
-  // Read back: another installation that starts for the first time at the same moment may have been the last.
+  // Read back: another installation that starts for the first time at the same moment may have been faster.
   const found = await readIdentity(blobs);
   if (found === installation.id && !installation.marked) await noteMarked(db);
   return judge(installation, found);

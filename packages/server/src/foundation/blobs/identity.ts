@@ -1,7 +1,8 @@
 import { text } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
 
 import { isId } from '../ids.js';
-import { BlobMissing, type BlobStore } from './blob-store.js';
+import { BlobExists, BlobMissing, Unsupported, type BlobStore } from './blob-store.js';
 import { ownFolder } from './keys.js';
 
 /** The key of the mark that a store bears for as long as it lives. */
@@ -12,6 +13,8 @@ export const unreadable = 'unreadable';
 /** A mark has some 60 bytes; anything much longer is none. */
 const longestMark = 4096;
 const limitMs = 10_000;
+/** Whoever saw no mark before ours was there writes its own within milliseconds. */
+const settleMs = 2_000;
 
 /**
  * Reads whose store this is.
@@ -34,10 +37,30 @@ export async function readIdentity(store: BlobStore): Promise<string | undefined
 
 /** Marks the store with the id, whatever mark it bore. */
 export async function writeIdentity(store: BlobStore, id: string): Promise<void> {
+  await putMark(store, id, false);
+}
+
+/**
+ * Marks a store that bears no mark. Of several at the same moment the first wins; where the store cannot put if absent,
+ * the last, and this resolves only after a while in which the others write theirs. Who it was, only reading tells.
+ */
+export async function writeFirstIdentity(store: BlobStore, id: string): Promise<void> {
+  try {
+    await putMark(store, id, true);
+  } catch (error) {
+    if (error instanceof BlobExists) return;
+    if (!(error instanceof Unsupported)) throw error;
+    await putMark(store, id, false);
+    await delay(settleMs);
+  }
+}
+
+async function putMark(store: BlobStore, id: string, ifAbsent: boolean): Promise<void> {
   const bytes = Buffer.from(`${JSON.stringify({ installation: id })}\n`);
   await store.put(identityKey, bytes, {
     size: bytes.length,
     contentType: 'application/json',
+    ifAbsent,
     signal: AbortSignal.timeout(limitMs),
   });
 }
