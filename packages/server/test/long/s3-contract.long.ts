@@ -2,11 +2,13 @@ import { pino } from 'pino';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { StoreUnavailable, type BlobStore } from '../../src/foundation/blobs/blob-store.js';
+import { blobAbilitiesContract, testCopyLimits } from '../../src/foundation/blobs/abilities.suite.js';
 import {
   blobStoreContract,
   expectSame,
   inChunks,
   pattern,
+  type OpenedStore,
 } from '../../src/foundation/blobs/contract.suite.js';
 import { openBlobStore } from '../../src/foundation/blobs/open.js';
 import type { S3StoreOptions } from '../../src/foundation/blobs/s3.js';
@@ -18,6 +20,8 @@ import { buffer } from 'node:stream/consumers';
  * emptied and left there. `npm run test:s3` starts both servers and sets both variables.
  */
 const servers = { rgw: process.env['TEST_S3_RGW'], swift: process.env['TEST_S3_SWIFT'] };
+/** What each server is known not to have. */
+const lacking = { rgw: [], swift: ['conditionalPut', 'sealedMultipart', 'signedForms'] } as const;
 const slow = 120_000;
 const log = pino({ level: 'silent' });
 
@@ -31,21 +35,19 @@ for (const name of ['rgw', 'swift'] as const) {
   }
   const access = accessFrom(url);
 
-  blobStoreContract(
-    name,
-    async () => {
-      const store = await openBlobStore({ ...access, createBucket: true });
-      await empty(store);
-      return {
-        store,
-        close: async () => {
-          await empty(store);
-          await store.close();
-        },
-      };
-    },
-    { presigns: true, timeout: slow },
-  );
+  const openStore = async (): Promise<OpenedStore> => {
+    const store = await openBlobStore({ ...access, createBucket: true, copyLimits: testCopyLimits });
+    await empty(store);
+    return {
+      store,
+      close: async () => {
+        await empty(store);
+        await store.close();
+      },
+    };
+  };
+  blobStoreContract(name, openStore, { presigns: true, timeout: slow });
+  blobAbilitiesContract(name, openStore, { lacks: lacking[name], timeout: slow });
 
   describe(`the S3 store on ${name}`, { timeout: slow }, () => {
     let store: BlobStore;

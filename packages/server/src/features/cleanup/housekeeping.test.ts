@@ -25,7 +25,13 @@ async function removeTemporaries(): Promise<void> {
     ...kit.blobs,
     removeStaleTemporaries: (_olderThanMs, keep) => kit.blobs.removeStaleTemporaries(-1000, keep),
   };
-  const { handlers } = createCleanup({ db: kit.db, blobs, log, uploadStaleSeconds: 300 });
+  const { handlers } = createCleanup({
+    db: kit.db,
+    blobs,
+    log,
+    uploadStaleSeconds: 300,
+    uploadExpirySeconds: 86_400,
+  });
   const handler = handlers.find(({ kind }) => kind.name === 'remove-temporaries');
   if (!handler) throw new TypeError('no handler');
   await handler.run({

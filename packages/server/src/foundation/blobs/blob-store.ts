@@ -103,7 +103,10 @@ export interface MultipartBlobs {
   ): Promise<Part>;
   /** The parts that are there, by number. */
   parts(key: string, uploadId: string): Promise<readonly Part[]>;
-  /** Makes the parts one blob, durable. Repeating it after a lost answer succeeds when the blob is there. */
+  /**
+   * Makes the parts one blob, durable. All that are there have to be named: some servers refuse otherwise, as the disk
+   * store does, others drop the rest. Repeating it after a lost answer succeeds when the blob is there.
+   */
   complete(key: string, uploadId: string, parts: readonly Part[]): Promise<{ readonly size: number }>;
   /** Drops the upload with its parts; an absent one is success. */
   abort(key: string, uploadId: string): Promise<void>;

@@ -400,6 +400,7 @@ export function blobStoreContract(
         'x'.repeat(256),
         'long/'.repeat(200),
         '.tmp/mine',
+        '.multipart/mine',
         'lost+found/mine',
       ])('refuse %j', async (key) => {
         const body = Readable.from([Buffer.from('x')]);

@@ -121,6 +121,7 @@ export function createDiskMultipart(parts: DiskMultipartParts): MultipartBlobs {
       if (found?.etag === part.etag && found.size === part.size) return found;
       throw new PartsRefused(`part ${part.number} is not there as it was named`, key);
     });
+    if (there.size > chosen.length) throw new PartsRefused('parts are there that were not named', key);
     const [only] = chosen;
     // A single part is the blob already: its writer closed it before it got its name.
     if (only && chosen.length === 1) await publishing.move(only.path, key);
@@ -141,7 +142,7 @@ export function createDiskMultipart(parts: DiskMultipartParts): MultipartBlobs {
     smallestPart: 1,
     largestPart,
     mostParts,
-    begin: (key) => {
+    begin: async (key) => {
       assertKey(key);
       return onDisk(key, uploads.make(key));
     },

@@ -28,29 +28,28 @@ import {
   StoreUnavailable,
   type BlobStore,
 } from './blob-store.js';
-import { blobStoreContract, inChunks, pattern } from './contract.suite.js';
+import { blobAbilitiesContract } from './abilities.suite.js';
+import { blobStoreContract, inChunks, pattern, type OpenedStore } from './contract.suite.js';
 import { openDiskStore } from './disk.js';
 import { storeError } from './disk-errors.js';
 import { makeBlobFolder, type BlobFolder } from './disk.suite.js';
 import { openBlobStore } from './open.js';
 import { createLog } from '../log.js';
 
-blobStoreContract(
-  'disk',
-  async () => {
-    const folder = await makeBlobFolder();
-    const store = await openDiskStore({ folder: folder.path });
-    return {
-      store,
-      close: async () => {
-        await store.close();
-        expect(await folder.temporaries()).toEqual([]);
-        await folder.remove();
-      },
-    };
-  },
-  { presigns: false },
-);
+const openStore = async (): Promise<OpenedStore> => {
+  const folder = await makeBlobFolder();
+  const store = await openDiskStore({ folder: folder.path });
+  return {
+    store,
+    close: async () => {
+      await store.close();
+      expect(await folder.temporaries()).toEqual([]);
+      await folder.remove();
+    },
+  };
+};
+blobStoreContract('disk', openStore, { presigns: false });
+blobAbilitiesContract('disk', openStore, { lacks: ['signedUrls', 'signedForms'] });
 
 describe('the disk store', () => {
   let folder: BlobFolder;

@@ -9,7 +9,7 @@ import {
 } from './blob-store.js';
 import { ownFolder } from './keys.js';
 import type { S3Clients } from './s3-clients.js';
-import { s3Error, statusOf } from './s3-errors.js';
+import { isRefusal, isRefusalStatus, s3Error, statusOf } from './s3-errors.js';
 import type { S3Signer } from './s3-sign.js';
 
 export interface ProbeParts {
@@ -69,23 +69,13 @@ async function tried(probe: Probe, parts: ProbeParts): Promise<boolean> {
     try {
       return await probe(parts, key, signal);
     } catch (error) {
-      if (isRefusal(error)) return false;
+      if (isRefusal(error) || isRefusal(error instanceof Error ? error.cause : undefined)) return false;
       throw error instanceof BlobError ? error : s3Error(error, key);
     } finally {
       await parts.remove(key);
     }
   };
   return Promise.race([round(), late]);
-}
-
-/** True when the store understood and will not; what passes by itself is no answer. */
-function isRefusal(error: unknown): boolean {
-  const status = statusOf(error) ?? statusOf(error instanceof Error ? error.cause : undefined);
-  return status !== undefined && isRefusalStatus(status);
-}
-
-function isRefusalStatus(status: number): boolean {
-  return status === 501 || (status >= 400 && status < 500 && status !== 408 && status !== 429);
 }
 
 const conditionalPut: Probe = async ({ clients, bucket }, key, abortSignal) => {

@@ -120,6 +120,8 @@ export function createS3Copy(parts: S3CopyParts): BlobStore['copy'] {
     if (options.size !== undefined && options.size !== size) {
       throw mismatch(from, options.size, String(size));
     }
+    // S3 refuses a copy of a blob onto itself that changes nothing.
+    if (from === to && options.contentType === undefined) return { size };
     const source: Source = {
       from,
       copySource: `${bucket}/${from.split('/').map(encodeURIComponent).join('/')}`,

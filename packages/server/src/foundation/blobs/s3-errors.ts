@@ -20,6 +20,16 @@ export function isStatus(error: unknown, status: number): boolean {
   return statusOf(error) === status;
 }
 
+/** True when the store understood and will not; what may pass by itself is no refusal. */
+export function isRefusal(error: unknown): boolean {
+  const status = statusOf(error);
+  return status !== undefined && isRefusalStatus(status);
+}
+
+export function isRefusalStatus(status: number): boolean {
+  return status === 501 || (status >= 400 && status < 500 && status !== 408 && status !== 429);
+}
+
 /** True when the store knows no such multipart upload; a bucket that is not there has none, but for another reason. */
 export function isNoUpload(error: unknown): boolean {
   return isStatus(error, 404) && !(error instanceof Error && error.name === 'NoSuchBucket');

@@ -10,7 +10,7 @@ import {
 import { createHash } from 'node:crypto';
 import type { Log } from '../log.js';
 import type { Part, PutOptions } from './blob-store.js';
-import { isStatus, s3Error } from './s3-errors.js';
+import { isRefusal, isStatus, s3Error } from './s3-errors.js';
 
 /** Where one put goes. */
 export interface Target {
@@ -83,8 +83,9 @@ export async function completeUpload(
     );
   } catch (error) {
     options.signal?.throwIfAborted();
-    // The answer of a first try was lost and the SDK's second found the upload gone: it may have succeeded.
-    if (isStatus(error, 404)) {
+    // The answer of a first try was lost and the SDK's others found the upload gone: it may have succeeded. AWS says
+    // 404 then, radosgw 500.
+    if (isStatus(error, 404) || !isRefusal(error)) {
       const found = await client
         .send(new HeadObjectCommand({ Bucket: bucket, Key: key }))
         .catch(() => undefined);

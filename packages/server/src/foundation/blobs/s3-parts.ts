@@ -1,7 +1,13 @@
 import { ListPartsCommand, type S3Client } from '@aws-sdk/client-s3';
 import type { LimitFunction } from 'p-limit';
 import type { Readable } from 'node:stream';
-import { MultipartMissing, PartsRefused, type MultipartBlobs, type Part } from './blob-store.js';
+import {
+  MultipartMissing,
+  PartsRefused,
+  StoreUnavailable,
+  type MultipartBlobs,
+  type Part,
+} from './blob-store.js';
 import { bodyBatches, mismatch } from './body-batches.js';
 import { assertKey } from './keys.js';
 import { assertPartNumber, assertPartSize, mostParts, totalOf } from './parts.js';
@@ -73,13 +79,25 @@ export function createS3Multipart({ clients, bucket, heads, sending }: S3PartsPa
     }
   };
 
+  const partsOf: MultipartBlobs['parts'] = async (key, uploadId) => {
+    const { client } = targetOf(key);
+    try {
+      return await listParts(client, bucket, key, uploadId);
+    } catch (error) {
+      throw meaning(error, key);
+    }
+  };
+
   const complete: MultipartBlobs['complete'] = async (key, uploadId, parts) => {
     const target = targetOf(key);
     totalOf(parts, smallestPart, key);
     try {
       await completeUpload({ ...target, client: clients.patient }, uploadId, parts);
     } catch (error) {
-      throw meaning(error, key);
+      const failure = meaning(error, key);
+      // radosgw answers 500 for an upload that is over; only its list of parts tells.
+      if (failure instanceof StoreUnavailable) await partsOf(key, uploadId);
+      throw failure;
     }
     // The parts' sizes are what somebody said; this is what the blob has.
     return { size: (await heads.of(key)).ContentLength };
@@ -89,16 +107,9 @@ export function createS3Multipart({ clients, bucket, heads, sending }: S3PartsPa
     smallestPart,
     largestPart,
     mostParts,
-    begin: (key, options) => beginUpload(targetOf(key, options)),
+    begin: async (key, options) => beginUpload(targetOf(key, options)),
     put,
-    parts: async (key, uploadId) => {
-      const { client } = targetOf(key);
-      try {
-        return await listParts(client, bucket, key, uploadId);
-      } catch (error) {
-        throw meaning(error, key);
-      }
-    },
+    parts: partsOf,
     complete,
     abort: async (key, uploadId) => {
       targetOf(key);
