@@ -123,6 +123,13 @@ make_ring() {
 case "$action" in
   start)
     port=${3:?port}
+    # Its servers share a port with others that already listen there (SO_REUSEPORT), and each gets half of the requests.
+    for offset in 0 1 2 3 4; do
+      if (: <"/dev/tcp/127.0.0.1/$((port + offset))") 2>/dev/null; then
+        echo "swift.sh: somebody listens on port $((port + offset)) already" >&2
+        exit 1
+      fi
+    done
     mkdir -p "$folder"/{etc,run,log,cache,devices/disk}
     write_settings "$port"
     make_ring account $((port + 1))
