@@ -19,6 +19,8 @@ export interface NewFile {
   readonly mimeType: string;
   readonly declaredType: string | null;
   readonly createdBy: { readonly userId?: string; readonly keyId?: string };
+  /** The client's own; empty when absent. */
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined;
   /** Bytes to reserve; see `Claim`. */
   readonly need: number;
   readonly want: number;
@@ -41,6 +43,7 @@ export async function openFile(tx: Tx, file: NewFile, quota: Quota): Promise<Fil
       mime_type: file.mimeType,
       declared_type: file.declaredType,
       status: 'uploading',
+      metadata: JSON.stringify(file.metadata ?? {}),
       reserved_bytes: granted,
       created_by_user: file.createdBy.userId ?? null,
       created_by_key: file.createdBy.keyId ?? null,

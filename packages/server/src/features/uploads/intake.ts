@@ -1,66 +1,36 @@
 import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 
-import type { BlobStore } from '../../foundation/blobs/blob-store.js';
-import type { Db, Tx } from '../../foundation/database/connect.js';
 import { readBody, type BodySource, type Pace } from '../../foundation/http/body-source.js';
 import { parseContentDigest } from '../../foundation/http/content-digest.js';
 import { boundaryOf, readParts } from '../../foundation/http/multipart.js';
-import type { Imaging } from '../../foundation/imaging/imaging.js';
-import type { Log } from '../../foundation/log.js';
 import { Problem } from '../../foundation/problems.js';
 import type { Caller } from '../access/caller.js';
-import { abandonFiles, acknowledgedOf, settleFiles, UploadLost } from '../files/intake-queries.js';
+import { acknowledgedOf, UploadLost } from '../files/intake-queries.js';
 import type { FileRow } from '../files/queries.js';
-import { completeKey, releaseKey, type HeldKey } from '../files/upload-key-queries.js';
+import { completeKey, type HeldKey } from '../files/upload-key-queries.js';
 import { findProject, inTransaction, type Project } from '../projects/queries.js';
-import type { ProjectSettings } from '../projects/settings.js';
-import type { ActiveUpload, ActiveUploads } from './active.js';
+import type { ActiveUploads } from './active.js';
 import { creatorOf } from './creator.js';
 import { checkDigest, hashing } from './digests.js';
+import { abandon, receptionOf, settleReceived, type EntryLimits, type EntryOptions } from './entry.js';
 import { broughtBy, hashFile, hold, replay, type Passed } from './idempotency.js';
 import { expectedBytes, receiveParts, unlessEmpty } from './parts.js';
-import { policyOf, type Policy } from './policy.js';
-import { receiveFile, type IncomingFile, type ReceivedFile, type Reception } from './receive.js';
+import type { Policy } from './policy.js';
+import { receiveFile, type IncomingFile, type ReceivedFile } from './receive.js';
 import { problemOf } from './upload-problems.js';
 
-/** Plans what is made of a file, in the transaction that acknowledges it; returns the file's status. */
-export type PlanVariants = (
-  tx: Tx,
-  file: FileRow,
-  settings: ProjectSettings,
-) => Promise<'processing' | 'ready'>;
-
-export interface UploadLimits extends Pace {
-  /** Largest file in bytes; a project can only lower it. */
-  readonly maxBytes: number;
+export interface UploadLimits extends EntryLimits, Pace {
   /** Most files of one request. */
   readonly maxFiles: number;
-  /** Most bytes of a picture held in memory to find its header; 1 MiB when absent. */
-  readonly headProbeBytes?: number;
-  /** Bytes by which the reservation of a file of unknown size grows; 8 MiB when absent. */
-  readonly reserveStepBytes?: number;
 }
 
-export interface IntakeOptions {
-  readonly db: Db;
-  readonly blobs: BlobStore;
-  readonly imaging: Pick<Imaging, 'probe'>;
-  readonly planVariants: PlanVariants;
+export interface IntakeOptions extends EntryOptions {
   readonly limits: UploadLimits;
-  /** Quota of projects that set none, in bytes; null is no limit. */
-  readonly defaultQuotaBytes: number | null;
   readonly active: ActiveUploads;
   /** Seconds of silence after which an upload under way counts as dead, and its idempotency key as free. */
   readonly uploadStaleSeconds: number;
-  readonly log: Log;
 }
-
-/**
- * Seconds after which the key of an interrupted put is deleted once more: a bucket that already has the last byte
- * may store it that much later. Twice the longest time that a store call without progress is allowed to take.
- */
-const lateWriteSeconds = 15 * 60;
 
 /** One request that brings files, after the guard. */
 export interface Arrival {
@@ -174,7 +144,7 @@ async function take(
   if (!project) throw new Problem('not-found');
   const upload = options.active.begin();
   const source = readBody(request, options.limits, upload.signal);
-  const reception = receptionOf(options, project, caller, upload);
+  const reception = receptionOf(options, project, creatorOf(caller), upload);
   const readAll = async <Received extends Passed>(receive: (file: IncomingFile) => Promise<Received>) => {
     const received = await read(source, reception.policy, receive);
     for (const file of received) checkDigest('#/query/sha256', 'SHA-256', sha256, file.sha256);
@@ -209,41 +179,17 @@ async function take(
   }
 }
 
-function receptionOf(
-  { db, blobs, imaging, limits, defaultQuotaBytes }: IntakeOptions,
-  { id, settings }: Project,
-  caller: Caller,
-  upload: ActiveUpload,
-): Reception {
-  return {
-    db,
-    blobs,
-    policy: policyOf({ settings, maxBytes: limits.maxBytes, imaging }),
-    projectId: id,
-    quota: { bytes: settings.quota.bytes ?? defaultQuotaBytes, files: settings.quota.files },
-    createdBy: creatorOf(caller),
-    upload,
-    reserveStepBytes: limits.reserveStepBytes ?? 8 * 1024 * 1024,
-    headProbeBytes: limits.headProbeBytes ?? 1024 * 1024,
-  };
-}
-
 /** Transaction 2: every file is acknowledged and what is made of it planned, or nothing is. */
 async function acknowledge(
-  { db, planVariants }: IntakeOptions,
-  { id: projectId, settings }: Project,
+  options: IntakeOptions,
+  project: Project,
   received: readonly ReceivedFile[],
   held: HeldKey | undefined,
 ): Promise<readonly FileRow[]> {
+  const { db } = options;
   try {
     return await inTransaction(db, async (tx) => {
-      const settled = [];
-      for (const { row, size, sha256, facts } of received) {
-        const found = { size, sha256, width: facts?.width ?? null, height: facts?.height ?? null };
-        const status = await planVariants(tx, { ...row, ...found }, settings);
-        settled.push({ id: row.id, status, ...found });
-      }
-      const files = await settleFiles(tx, projectId, settled);
+      const files = await settleReceived(tx, options, project, received);
       if (held) await completeKey(tx, held, broughtBy(received));
       return files;
     });
@@ -251,23 +197,8 @@ async function acknowledge(
     if (error instanceof UploadLost || error instanceof Problem) throw error;
     // The connection may have been lost between COMMIT and its answer: then the files stand, and are told so.
     const ids = received.map(({ row }) => row.id);
-    const committed = await acknowledgedOf(db, projectId, ids).catch(() => []);
+    const committed = await acknowledgedOf(db, project.id, ids).catch(() => []);
     if (committed.length !== ids.length) throw error;
     return committed;
-  }
-}
-
-/** Gives up what a failed upload has opened. What the database does not take now, cleanup does later. */
-async function abandon({ db, log }: IntakeOptions, projectId: string, upload: ActiveUpload): Promise<void> {
-  const { held, opened } = upload;
-  if (opened.size === 0 && !held) return;
-  const late = upload.writing.size > 0 ? lateWriteSeconds : undefined;
-  try {
-    await inTransaction(db, async (tx) => {
-      await abandonFiles(tx, projectId, [...opened], 'upload failed', late);
-      if (held) await releaseKey(tx, held);
-    });
-  } catch (error) {
-    log.warn({ err: error, projectId }, 'a failed upload is left to cleanup');
   }
 }

@@ -25,6 +25,8 @@ export interface IncomingFile {
   readonly body: AsyncIterator<Buffer, void, undefined>;
   /** Most bytes the file can have, as far as the request tells; exact for the only file of a request. */
   readonly expectedBytes: number | undefined;
+  /** The client's own, checked. */
+  readonly metadata?: Readonly<Record<string, unknown>>;
 }
 
 /** What one upload is received with. */
@@ -95,7 +97,7 @@ export async function receiveFile(reception: Reception, file: IncomingFile): Pro
 
   async function open(
     { db, quota, createdBy, reserveStepBytes }: Reception,
-    { filename, declaredType, expectedBytes }: IncomingFile,
+    { filename, declaredType, expectedBytes, metadata }: IncomingFile,
     { mime, extension }: DetectedType,
     { bytes, complete }: Head,
   ): Promise<FileRow> {
@@ -115,6 +117,7 @@ export async function receiveFile(reception: Reception, file: IncomingFile): Pro
           mimeType: mime,
           declaredType: declaredType?.replace(/\p{Cc}/gu, '').slice(0, 255) ?? null,
           createdBy,
+          metadata,
           need: known === undefined ? bytes.length : want,
           want,
         },

@@ -1,8 +1,8 @@
-import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
 
 import { Problem } from '../problems.js';
 
-/** How slow a client may be. Only time spent waiting for the client counts, never a slow store. */
+/** How slow a sender may be. Only time spent waiting for it counts, never a slow store. */
 export interface Pace {
   /** Milliseconds without a byte after which the body is given up. Also the window of the rate below. */
   readonly idleTimeoutMs: number;
@@ -17,13 +17,13 @@ export interface BodySource extends AsyncIterableIterator<Buffer> {
 }
 
 /**
- * Reads a request's body at the speed of its consumer.
+ * Reads the body of a message, a request's or an answer's, at the speed of its consumer.
  *
  * There is no limit on the total time: an honest slow upload of any length finishes. A body that stops, or drips
  * below the minimum rate, ends with `request-timeout`; one whose connection is lost with `upload-incomplete`;
  * one whose signal aborts with the signal's reason.
  */
-export function readBody(request: IncomingMessage, pace: Pace, signal: AbortSignal): BodySource {
+export function readBody(request: Readable, pace: Pace, signal: AbortSignal): BodySource {
   let wake: (() => void) | undefined;
   const onEvent = (): void => wake?.();
   const events = ['readable', 'end', 'close', 'error'] as const;

@@ -18,7 +18,7 @@ import {
   type UploadRow,
 } from '../../files/upload-queries.js';
 import { findProject, inTransaction, type Project } from '../../projects/queries.js';
-import type { PlanVariants } from '../intake.js';
+import type { PlanVariants } from '../entry.js';
 import { policyOf, type Policy } from '../policy.js';
 import { findVerifying, secondsOfAddresses } from './queries.js';
 

@@ -13,7 +13,7 @@ import {
   type UploadRow,
 } from '../../files/upload-queries.js';
 import { findProject, inTransaction } from '../../projects/queries.js';
-import type { PlanVariants } from '../intake.js';
+import type { PlanVariants } from '../entry.js';
 import { lateWriteSeconds, partsOf } from './queries.js';
 
 export interface FinishOptions {
