@@ -81,13 +81,13 @@ export function doneOf({ outcomes }: CopyTally): Amount {
   };
 }
 
-/** The longer of what the bytes and the blobs take: small blobs cost requests, large ones bandwidth. */
+/** What a blob costs beside its bytes, as bytes: small ones cost requests, large ones bandwidth. */
+const bytesPerBlob = 256 * 1024;
+
 function timeLeft(total: Amount, done: Amount, rates: Rates): string | undefined {
-  if (rates.blobsPerSecond <= 0) return undefined;
-  const seconds = Math.max(
-    (total.blobs - done.blobs) / rates.blobsPerSecond,
-    rates.bytesPerSecond > 0 ? (total.bytes - done.bytes) / rates.bytesPerSecond : 0,
-  );
+  const perSecond = rates.bytesPerSecond + rates.blobsPerSecond * bytesPerBlob;
+  if (perSecond <= 0) return undefined;
+  const seconds = (total.bytes - done.bytes + (total.blobs - done.blobs) * bytesPerBlob) / perSecond;
   if (seconds < 90) return `${Math.ceil(seconds)} s`;
   if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
   return `${(seconds / 3600).toFixed(1)} h`;
