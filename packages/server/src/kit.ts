@@ -8,6 +8,7 @@ import type { Identify } from './features/access/caller.js';
 import { createAccounts } from './features/accounts/accounts.js';
 import { createCleanup, expireUploadsJob } from './features/cleanup/cleanup.js';
 import { housekeepingKinds } from './features/cleanup/housekeeping.js';
+import { reportAbilities } from './features/cleanup/store-abilities.js';
 import { claimStore } from './features/cleanup/store-identity.js';
 import { createDelivery } from './features/delivery/delivery.js';
 import { createLinks } from './features/delivery/links.js';
@@ -156,6 +157,10 @@ export async function buildKit(settings: Settings, log: Log, name: string): Prom
     await blobs.check();
     const fault = await claimStore({ db: ground.database.db, blobs });
     if (fault !== undefined) log.error(fault);
+    // Nobody waits for it: what a room needs of the store it asks by itself.
+    const reporting = new AbortController();
+    closers.opened(() => Promise.resolve(reporting.abort()));
+    void reportAbilities(blobs, log, reporting.signal);
     return { settings, log, database: ground.database, directUrl: ground.directUrl, blobs, ...closers };
   } catch (error) {
     await closers.close();

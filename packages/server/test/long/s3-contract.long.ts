@@ -92,6 +92,9 @@ for (const name of ['rgw', 'swift'] as const) {
         const begun = Date.now();
         await expect(silent.check()).rejects.toBeInstanceOf(StoreUnavailable);
         expect(Date.now() - begun).toBeLessThan(12_000);
+        const asked = Date.now();
+        await expect(silent.capabilities()).rejects.toBeInstanceOf(StoreUnavailable);
+        expect(Date.now() - asked).toBeLessThan(12_000);
       });
     });
 

@@ -1,7 +1,5 @@
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -9,31 +7,18 @@ import { createLog } from '../log.js';
 import { BlobMissing, BlobTruncated, StoreFull, StoreUnavailable, type BlobStore } from './blob-store.js';
 import { inChunks, pattern } from './contract.suite.js';
 import { openBlobStore } from './open.js';
+import { refuse, serveAnswers, type AnsweringServer } from './s3-answers.suite.js';
 import { partBytes } from './s3-put.js';
 
-/** Answers of a server that misbehaves; real servers run the contract in the long suite. */
-type Answer = (request: IncomingMessage, response: ServerResponse, body: Buffer) => void;
-
 describe('the S3 store', () => {
-  let server: Server;
+  let server: AnsweringServer;
   let store: BlobStore;
-  let answer: Answer;
-  let requests: string[];
   beforeEach(async () => {
-    requests = [];
-    server = createServer((request, response) => {
-      requests.push(`${request.method} ${request.url}`);
-      void buffer(request).then(
-        (body) => answer(request, response, body),
-        () => response.destroy(),
-      );
-    });
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
+    server = await serveAnswers();
     store = await openBlobStore({
       backend: 's3',
       bucket: 'bucket',
-      endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      endpoint: server.origin,
       region: 'us-east-1',
       forcePathStyle: true,
       credentials: { accessKeyId: 'key', secretAccessKey: 'secret' },
@@ -42,23 +27,17 @@ describe('the S3 store', () => {
   });
   afterEach(async () => {
     await store.close();
-    server.closeAllConnections();
-    server.close();
-    await once(server, 'close');
+    await server.close();
   });
 
-  const refuse = (response: ServerResponse, status: number, code: string): void => {
-    response.writeHead(status, { 'content-type': 'application/xml' });
-    response.end(`<?xml version="1.0"?><Error><Code>${code}</Code><Message>no</Message></Error>`);
-  };
   const found = { 'last-modified': 'Tue, 24 Nov 2026 12:00:00 GMT', etag: '"x"' };
 
   it('makes no request by being opened', () => {
-    expect(requests).toEqual([]);
+    expect(server.requests).toEqual([]);
   });
 
   it('tells a body that is cut from a whole one', async () => {
-    answer = (_request, response) => {
+    server.answer = (_request, response) => {
       response.writeHead(200, { ...found, 'content-length': '1000' });
       response.write(Buffer.alloc(600), () => response.destroy());
     };
@@ -68,32 +47,32 @@ describe('the S3 store', () => {
   });
 
   it('refuses a range that comes back shorter or not at all', async () => {
-    answer = (_request, response) => {
+    server.answer = (_request, response) => {
       response.writeHead(206, { ...found, 'content-length': '5', 'content-range': 'bytes 10-14/15' });
       response.end('short');
     };
     await expect(store.get('a', { range: { start: 10, end: 19 } })).rejects.toBeInstanceOf(BlobTruncated);
-    answer = (_request, response) => {
+    server.answer = (_request, response) => {
       response.writeHead(200, { ...found, 'content-length': '100' });
       response.end(Buffer.alloc(100));
     };
     await expect(store.get('a', { range: { start: 10, end: 19 } })).rejects.toThrow('does not answer ranges');
-    answer = (_request, response) => refuse(response, 416, 'InvalidRange');
+    server.answer = (_request, response) => refuse(response, 416, 'InvalidRange');
     await expect(store.get('a', { range: { start: 10, end: 19 } })).rejects.toBeInstanceOf(BlobTruncated);
   });
 
   it('tells a missing blob from a missing bucket', async () => {
-    answer = (request, response) =>
+    server.answer = (request, response) =>
       request.method === 'HEAD' ? response.writeHead(200).end() : refuse(response, 404, 'NoSuchKey');
     await expect(store.get('a')).rejects.toBeInstanceOf(BlobMissing);
-    answer = (_request, response) => refuse(response, 404, 'NoSuchBucket');
+    server.answer = (_request, response) => refuse(response, 404, 'NoSuchBucket');
     await expect(store.get('a')).rejects.toThrow('the bucket bucket does not exist');
     await expect(store.stat('a')).rejects.toBeInstanceOf(StoreUnavailable);
   });
 
   it('tries again after a refusal that passes, with the whole body', async () => {
     const bodies: number[] = [];
-    answer = (_request, response, body) => {
+    server.answer = (_request, response, body) => {
       bodies.push(body.length);
       if (bodies.length < 2) refuse(response, 503, 'SlowDown');
       else response.writeHead(200, { etag: '"x"' }).end();
@@ -104,7 +83,7 @@ describe('the S3 store', () => {
 
   it('sends no checksum trailer that older servers refuse', async () => {
     let headers: IncomingMessage['headers'] = {};
-    answer = (request, response) => {
+    server.answer = (request, response) => {
       headers = request.headers;
       response.writeHead(200, { etag: '"x"' }).end();
     };
@@ -116,14 +95,14 @@ describe('the S3 store', () => {
   });
 
   it('tells a full bucket from a refusing one', async () => {
-    answer = (_request, response) => refuse(response, 403, 'QuotaExceeded');
+    server.answer = (_request, response) => refuse(response, 403, 'QuotaExceeded');
     await expect(store.put('a', pattern(10))).rejects.toBeInstanceOf(StoreFull);
-    answer = (_request, response) => refuse(response, 403, 'SignatureDoesNotMatch');
+    server.answer = (_request, response) => refuse(response, 403, 'SignatureDoesNotMatch');
     await expect(store.put('a', pattern(10))).rejects.toThrow('the secret key is wrong');
   });
 
   it('aborts a multipart upload of which a part is refused, and reads no further', async () => {
-    answer = (request, response) => {
+    server.answer = (request, response) => {
       if (request.method === 'POST') {
         response.end(
           '<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>',
@@ -140,12 +119,12 @@ describe('the S3 store', () => {
     });
     await expect(store.put('a', endless)).rejects.toThrow('may not do this');
     expect(endless.destroyed).toBe(true);
-    expect(requests.at(-1)).toBe('DELETE /bucket/a?uploadId=u1&x-id=AbortMultipartUpload');
+    expect(server.requests.at(-1)).toBe('DELETE /bucket/a?uploadId=u1&x-id=AbortMultipartUpload');
   });
 
   it('aborts a multipart upload that was given up while it began', async () => {
     const abort = new AbortController();
-    answer = (request, response) => {
+    server.answer = (request, response) => {
       abort.abort(new Error('enough'));
       if (request.method === 'DELETE') response.writeHead(204).end();
       else
@@ -155,7 +134,7 @@ describe('the S3 store', () => {
     };
     const body = inChunks(pattern(9 * 2 ** 20), 65_536);
     await expect(store.put('a', body, { signal: abort.signal })).rejects.toThrow('enough');
-    expect(requests).toEqual([
+    expect(server.requests).toEqual([
       'POST /bucket/a?uploads=',
       'DELETE /bucket/a?uploadId=u1&x-id=AbortMultipartUpload',
     ]);
@@ -166,7 +145,7 @@ describe('the S3 store', () => {
     const combined = createHash('md5')
       .update(Buffer.concat([md5, md5]))
       .digest('hex');
-    answer = (request, response) => {
+    server.answer = (request, response) => {
       if (request.url?.includes('uploads')) {
         response.end(
           '<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>',
@@ -189,7 +168,7 @@ describe('the S3 store', () => {
   it('proves a mass deletion by Content-MD5, the one checksum that every server knows', async () => {
     let headers: IncomingMessage['headers'] = {};
     let sent: Buffer = Buffer.alloc(0);
-    answer = (request, response, body) => {
+    server.answer = (request, response, body) => {
       headers = request.headers;
       sent = body;
       response.end(
@@ -214,9 +193,9 @@ describe('the S3 store', () => {
       for await (const { key } of store.list({ prefix: '' })) all.push(key);
       return all;
     };
-    answer = (_request, response) => response.end(page('a', 'b%01', 'c+d%2Be', 'folder/', 'z%FF'));
+    server.answer = (_request, response) => response.end(page('a', 'b%01', 'c+d%2Be', 'folder/', 'z%FF'));
     expect(await keys()).toEqual(['a', 'c d+e']);
-    answer = (_request, response) => response.end(page('b', 'a'));
+    server.answer = (_request, response) => response.end(page('b', 'a'));
     await expect(keys()).rejects.toThrow('order');
   });
 
@@ -233,7 +212,7 @@ describe('the S3 store', () => {
       'response-cache-control': 'private',
     });
     expect(url.search).not.toMatch(/checksum/i);
-    expect(requests).toEqual([]);
+    expect(server.requests).toEqual([]);
   });
 
   it('makes parts of 8 MiB, larger only where 10,000 of them would not suffice', () => {
