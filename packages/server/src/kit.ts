@@ -5,11 +5,14 @@ import { loadOrCreateSecrets } from './config/secrets.js';
 import type { StoreAddress } from './config/store-address.js';
 import type { Settings } from './config.js';
 import type { Identify } from './features/access/caller.js';
+import { createProofCache } from './features/access/proof-cache.js';
+import { findFileTarget, type Target } from './features/access/queries.js';
 import { createAccounts } from './features/accounts/accounts.js';
 import { createCleanup, expireUploadsJob } from './features/cleanup/cleanup.js';
 import { housekeepingKinds } from './features/cleanup/housekeeping.js';
 import { reportAbilities } from './features/cleanup/store-abilities.js';
 import { claimStore } from './features/cleanup/store-identity.js';
+import { changedFile, createChanges } from './features/delivery/changes.js';
 import { createDelivery } from './features/delivery/delivery.js';
 import { createLinks } from './features/delivery/links.js';
 import { createPresenter, FileViewSchema } from './features/delivery/present.js';
@@ -79,6 +82,10 @@ export interface ApiRooms {
   readonly identify: readonly Identify[];
   readonly routes: readonly Routes[];
   readonly uploads: Uploads;
+  /** What the guard remembers of files whose bytes are asked for. */
+  readonly findContentTarget: (fileId: string) => Promise<Target | undefined>;
+  /** To be told what the database says on `deliveryChannel`. */
+  readonly onDeliveryNotice: (notice: string) => void;
 }
 
 /** What background work is made of. */
@@ -204,10 +211,13 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     registration: settings.registration,
     parallelHashes: settings.passwordHashes,
   });
+  // Filled below: rooms of lower floors tell those above them what they have changed.
+  const changes = createChanges();
   const projects = createProjects({
     db,
     log,
     publicUrl,
+    onCommitted: () => changes.tell(undefined),
     // Nobody waits for the pictures of a deleted project; a restored one has them planned anew.
     onDeleted: async (tx, { id }) => {
       await cancel(tx, { projectId: id });
@@ -222,7 +232,8 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     lifetimeSeconds: settings.linkLifetimeMs / 1000,
     clock,
   });
-  const present = createPresenter({ db, links, publicUrl });
+  const { cdnUrl } = settings;
+  const present = createPresenter({ db, links, publicUrl, cdnUrl });
   // A child of its own for the door: an upload's header must not wait behind the workers' renders.
   const doorImaging = openImaging(kit, 1);
   const uploads = createUploads({
@@ -258,6 +269,16 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     maxWaitSeconds: settings.maxWaitMs / 1000,
     maxLinkSeconds: Math.floor(settings.linkMaxLifetimeMs / 1000),
     publicUrl,
+    cdnUrl,
+    memoryBytes: settings.memoryCacheBytes,
+    verifyReads: settings.verifyReads,
+    accelPrefix: settings.store === 'disk' ? settings.accelRedirect : undefined,
+  });
+  const targets = createProofCache({ find: (fileId) => findFileTarget(db, fileId), clock });
+  changes.hear((fileId) => {
+    delivery.forget(fileId);
+    if (fileId === undefined) targets.forgetAll();
+    else targets.forget(fileId);
   });
   return {
     identify: [links.identify, keys.identify, accounts.identify],
@@ -265,11 +286,13 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
       accounts.routes,
       projects.routes,
       keys.routes,
-      fileRoutes({ db, present, fileViewSchema: FileViewSchema }),
+      fileRoutes({ db, present, fileViewSchema: FileViewSchema, onChanged: (id) => changes.tell(id) }),
       uploads.routes,
       delivery.routes,
     ],
     uploads,
+    findContentTarget: (fileId) => targets.get(fileId),
+    onDeliveryNotice: (notice) => changes.tell(changedFile(notice)),
   };
 }
 

@@ -2,9 +2,11 @@ import cors from '@fastify/cors';
 import swagger from '@fastify/swagger';
 
 import type { Identify } from './features/access/caller.js';
-import { guardRoutes } from './features/access/guard.js';
+import { guardRoutes, type GuardOptions } from './features/access/guard.js';
+import { deliveryChannel } from './features/delivery/changes.js';
 import { hasUsers } from './features/accounts/queries.js';
 import type { Db } from './foundation/database/connect.js';
+import { listen } from './foundation/database/listen.js';
 import { createApp, type App, type AppOptions, type Routes } from './foundation/http/app.js';
 import { describeApi } from './foundation/http/openapi.js';
 import { healthRoutes } from './health.js';
@@ -19,6 +21,7 @@ export interface WebOptions extends AppOptions {
   readonly corsOrigins: readonly string[];
   /** The kinds of credential, in the order they are asked. */
   readonly identify: readonly Identify[];
+  readonly findContentTarget?: GuardOptions['findContentTarget'];
   /** Every room's routes. */
   readonly routes: readonly Routes[];
 }
@@ -121,6 +124,8 @@ export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly 
     trustedProxies: settings.trustProxy,
     corsOrigins: settings.corsOrigins,
     identify: rooms.identify,
+    findContentTarget: rooms.findContentTarget,
+    accessLog: settings.accessLog,
     translateError,
     routes: [health, ...rooms.routes],
   });
@@ -131,6 +136,14 @@ export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly 
 export async function openWeb(kit: Kit): Promise<Web> {
   const { settings, log, database } = kit;
   const { app, rooms } = await mountApi(kit);
+  const listener = listen({
+    url: kit.directUrl,
+    channel: deliveryChannel,
+    applicationName: 'mediablobkit delivery',
+    log,
+    onNotice: rooms.onDeliveryNotice,
+  });
+  kit.opened(() => listener.close());
   kit.openedDoor(async () => {
     const giveUp = setTimeout(() => {
       rooms.uploads

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { guardRoutes } from '../src/features/access/guard.js';
-import { createDelivery } from '../src/features/delivery/delivery.js';
+import { createDelivery, type Delivery, type DeliveryOptions } from '../src/features/delivery/delivery.js';
 import { createLinks, type Links } from '../src/features/delivery/links.js';
 import { checkSettings, defaultSettings, type ProjectSettings } from '../src/features/projects/settings.js';
 import { recipeDigest, recipeOf } from '../src/features/variants/recipes.js';
@@ -37,6 +37,8 @@ export interface SceneFile {
 
 export interface Scene {
   readonly db: Db;
+  /** Of the database. */
+  readonly url: string;
   readonly blobs: BlobStore;
   readonly log: Log;
   /** Every line logged so far. */
@@ -91,6 +93,7 @@ export async function openScene(): Promise<Scene> {
 
   return {
     db,
+    url: test.url,
     blobs,
     log,
     lines,
@@ -205,11 +208,15 @@ export interface ServerOptions {
   readonly mode?: ProjectSettings['delivery']['mode'];
   readonly maxWaitSeconds?: number;
   readonly clock?: Clock;
+  readonly delivery?: Partial<
+    Pick<DeliveryOptions, 'cdnUrl' | 'memoryBytes' | 'verifyReads' | 'accelPrefix'>
+  >;
 }
 
 export interface Server {
   readonly origin: string;
   readonly links: Links;
+  readonly delivery: Delivery;
   /** A request as the person with this id, or as nobody; never follows a redirect. */
   fetch(path: string, init?: RequestInit & { readonly as?: string }): Promise<Response>;
   close(): Promise<void>;
@@ -242,6 +249,7 @@ export async function startServer(scene: Scene, options: ServerOptions): Promise
     maxWaitSeconds: options.maxWaitSeconds ?? 30,
     maxLinkSeconds: 7 * 24 * 3600,
     publicUrl,
+    ...options.delivery,
   });
   delivery.routes(app);
   await app.listen({ port: 0, host: '127.0.0.1' });
@@ -249,6 +257,7 @@ export async function startServer(scene: Scene, options: ServerOptions): Promise
   return {
     origin,
     links,
+    delivery,
     fetch(path, { as, ...init } = {}) {
       const headers = new Headers(init.headers);
       if (as !== undefined) headers.set('x-test-user', as);

@@ -116,6 +116,12 @@ export const table = {
     standard: 'auto',
     doc: '`auto` is `pretty` on a terminal and `json` elsewhere.',
   }),
+  accessLog: server.given({
+    name: 'MBK_ACCESS_LOG',
+    kind: flag(),
+    standard: 'true',
+    doc: 'One log line per request.',
+  }),
   shutdownTimeoutMs: server.given({
     name: 'MBK_SHUTDOWN_TIMEOUT',
     kind: duration({ min: '0s', max: '1h' }),
@@ -318,6 +324,30 @@ export const table = {
     kind: oneOf('auto', 'redirect', 'proxy'),
     standard: 'auto',
     doc: '`redirect` sends clients to a presigned URL of the store, `proxy` sends the bytes itself, `auto` redirects when the store can.',
+  }),
+  cdnUrl: delivery.optional({
+    name: 'MBK_CDN_URL',
+    kind: webUrl({ path: 'allowed' }),
+    otherwise: 'none',
+    doc: 'Address of a CDN in front of this server. Links to public files begin with it, and their bytes are sent by this server, so that the CDN can keep them.',
+  }),
+  memoryCacheBytes: delivery.given({
+    name: 'MBK_MEMORY_CACHE',
+    kind: byteSize({ min: '0', max: '64GiB' }),
+    standard: '64MiB',
+    doc: 'Small blobs (256 KiB at most) that are sent again and again are kept in memory, up to so much in all; `0` keeps none.',
+  }),
+  verifyReads: delivery.given({
+    name: 'MBK_VERIFY_READS',
+    kind: flag(),
+    standard: 'false',
+    doc: 'Compare whole answers with the SHA-256 of their file while they are sent, and break off before the end when they differ. Ranges and redirects cannot be verified.',
+  }),
+  accelRedirect: delivery.optional({
+    name: 'MBK_ACCEL_REDIRECT',
+    kind: line('a path such as /blobs/', /^\/[\w./-]{0,200}\/$/),
+    otherwise: 'off',
+    doc: 'For the disk store behind nginx: the path of an `internal` location over the blob folder, by which nginx sends the bytes (`X-Accel-Redirect`).',
   }),
   linkLifetimeMs: delivery.given({
     name: 'MBK_LINK_LIFETIME',

@@ -12,6 +12,8 @@ export interface GuardOptions {
   readonly db: Db;
   /** The kinds of credential, in the order they are asked. */
   readonly identify: readonly Identify[];
+  /** Finds the project of a file whose bytes are asked for, from what is remembered of it; asks the database when absent. */
+  readonly findContentTarget?: ((fileId: string) => Promise<Target | undefined>) | undefined;
 }
 
 /** Where a route's `:id` points, told by its pattern; there is nothing to forget in a route. */
@@ -91,13 +93,22 @@ async function decide(
 
   const id = (request.params as { id?: string }).id ?? '';
   const kind = targetOf(request.routeOptions.url ?? '');
-  const target = isId(id)
-    ? await (kind === 'file' ? findFileTarget : findProjectTarget)(options.db, id)
-    : undefined;
+  const target = isId(id) ? await findTarget(options, kind, permission, id) : undefined;
   judge(caller, rule, permission, target, kind === 'file' ? id : '');
   // judge() throws when there is no target.
   const { projectId, visibility } = target as Target;
   return { caller, projectId, fileId: kind === 'file' ? id : '', visibility };
+}
+
+async function findTarget(
+  { db, findContentTarget }: GuardOptions,
+  kind: ReturnType<typeof targetOf>,
+  permission: Permission,
+  id: string,
+): Promise<Target | undefined> {
+  if (kind !== 'file') return findProjectTarget(db, id);
+  // Reading bytes is what happens a thousand times a second; everything else asks anew.
+  return permission === 'content:read' && findContentTarget ? findContentTarget(id) : findFileTarget(db, id);
 }
 
 const nobody: Caller = { kind: 'nobody' };

@@ -13,6 +13,7 @@ export interface ProofCache<T extends object> {
   get(id: string): Promise<T | undefined>;
   /** Forgets what is known: after the commit that revoked it, the next request asks anew. */
   forget(id: string): void;
+  forgetAll(): void;
 }
 
 /**
@@ -39,5 +40,6 @@ export function createProofCache<T extends object>({ find, clock }: ProofCacheOp
     forget: (id) => {
       cache.delete(id);
     },
+    forgetAll: () => cache.clear(),
   };
 }

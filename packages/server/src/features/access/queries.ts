@@ -9,13 +9,16 @@ export interface Target {
   readonly visibility: 'public' | 'private';
 }
 
-const visibility = sql<'public' | 'private'>`coalesce(projects.settings->>'visibility', 'private')`;
+const ofProject = sql<'public' | 'private'>`coalesce(projects.settings->>'visibility', 'private')`;
+const ofFile = sql<
+  'public' | 'private'
+>`coalesce(files.visibility, projects.settings->>'visibility', 'private')`;
 
 /** A living project. */
 export async function findProjectTarget(db: Db, projectId: string): Promise<Target | undefined> {
   return db
     .selectFrom('projects')
-    .select(['projects.id as projectId', 'projects.owner_id as ownerId', visibility.as('visibility')])
+    .select(['projects.id as projectId', 'projects.owner_id as ownerId', ofProject.as('visibility')])
     .where('projects.id', '=', projectId)
     .where('projects.deleted_at', 'is', null)
     .executeTakeFirst();
@@ -26,7 +29,7 @@ export async function findFileTarget(db: Db, fileId: string): Promise<Target | u
   return db
     .selectFrom('files')
     .innerJoin('projects', 'projects.id', 'files.project_id')
-    .select(['projects.id as projectId', 'projects.owner_id as ownerId', visibility.as('visibility')])
+    .select(['projects.id as projectId', 'projects.owner_id as ownerId', ofFile.as('visibility')])
     .where('files.id', '=', fileId)
     .where('files.deleted_at', 'is', null)
     .where('files.status', 'in', ['processing', 'ready', 'failed'])

@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 
 import {
   BlobMissing,
@@ -9,10 +11,18 @@ import {
   type BlobStore,
 } from '../../foundation/blobs/blob-store.js';
 import { Problem } from '../../foundation/problems.js';
+import { BlobAltered, assertIntact, type BlobMemory } from './blob-memory.js';
 import type { Source } from './source.js';
 
 /** Answers up to this size are read whole before their header goes out: cheaper than a stream, and never cut. */
 const wholeReadBytes = 256 * 1024;
+
+export interface BytesOptions {
+  readonly blobs: BlobStore;
+  readonly memory: BlobMemory;
+  /** Compare whole answers with the row's SHA-256 while they are sent. */
+  readonly verify: boolean;
+}
 
 /**
  * Opens stored bytes for an answer whose length is promised by the row. What the store holds must have that
@@ -21,24 +31,73 @@ const wholeReadBytes = 256 * 1024;
  * @throws Problem `blob-unavailable` for missing or cut bytes, `service-unavailable` when the store is out of reach.
  */
 export async function openBytes(
+  options: BytesOptions,
+  source: Pick<Source, 'key' | 'size' | 'sha256'>,
+  range: { readonly start: number; readonly end: number } | undefined,
+): Promise<Buffer | Readable> {
+  const { memory, verify } = options;
+  if (memory.takes(source.size)) {
+    try {
+      const whole = await memory.get(source, async () => {
+        const bytes = await open(options.blobs, source, undefined);
+        return Buffer.isBuffer(bytes) ? bytes : buffer(bytes);
+      });
+      return range ? whole.subarray(range.start, range.end + 1) : whole;
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+  const bytes = await open(options.blobs, source, range).catch((error: unknown) => {
+    throw translate(error);
+  });
+  if (!verify || range) return bytes;
+  if (!Buffer.isBuffer(bytes)) {
+    const checked = Readable.from(verified(bytes, source), { objectMode: false });
+    // A generator that nobody has begun to read cleans nothing up.
+    checked.once('close', () => bytes.destroy());
+    return checked;
+  }
+  try {
+    assertIntact(bytes, source);
+  } catch (error) {
+    throw translate(error);
+  }
+  return bytes;
+}
+
+/** Passes a whole blob on and holds its last chunk back until the hash of all is known to be right. */
+async function* verified(
+  body: Readable,
+  source: Pick<Source, 'sha256'>,
+): AsyncGenerator<Buffer, void, undefined> {
+  const hash = createHash('sha256');
+  let held: Buffer | undefined;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    if (held) yield held;
+    hash.update(chunk);
+    held = chunk;
+  }
+  if (!hash.digest().equals(source.sha256)) {
+    throw new BlobAltered('the store holds other bytes than the row says');
+  }
+  if (held) yield held;
+}
+
+async function open(
   blobs: BlobStore,
   source: Pick<Source, 'key' | 'size'>,
   range: { readonly start: number; readonly end: number } | undefined,
 ): Promise<Buffer | Readable> {
   const length = range ? range.end - range.start + 1 : source.size;
-  try {
-    const blob = await blobs.get(source.key, range ? { range } : {});
-    if (blob.size !== source.size) {
-      blob.body.destroy();
-      throw new BlobTruncated(`the store holds ${blob.size} bytes of ${source.size}`, source.key);
-    }
-    if (length <= wholeReadBytes) return await readWhole(blob, length);
-    // With the first bytes in hand the header may go out; what fails before them is still a problem document.
-    await once(blob.body, 'readable');
-    return blob.body;
-  } catch (error) {
-    throw translate(error);
+  const blob = await blobs.get(source.key, range ? { range } : {});
+  if (blob.size !== source.size) {
+    blob.body.destroy();
+    throw new BlobTruncated(`the store holds ${blob.size} bytes of ${source.size}`, source.key);
   }
+  if (length <= wholeReadBytes) return await readWhole(blob, length);
+  // With the first bytes in hand the header may go out; what fails before them is still a problem document.
+  await once(blob.body, 'readable');
+  return blob.body;
 }
 
 async function readWhole({ body, key }: Blob, length: number): Promise<Buffer> {
@@ -54,6 +113,7 @@ async function readWhole({ body, key }: Blob, length: number): Promise<Buffer> {
 }
 
 function translate(error: unknown): unknown {
+  if (error instanceof BlobAltered) return new Problem('blob-unavailable', { cause: error });
   // A range that the row allows and the store refuses is a blob that has been cut.
   if (error instanceof BlobMissing || error instanceof BlobTruncated || error instanceof RangeError) {
     return new Problem('blob-unavailable', { cause: error });

@@ -13,7 +13,9 @@ import type { ProjectSettings } from '../projects/settings.js';
 import type { ContentQuery, ContentRequest } from './content-request.js';
 import { findVariant, type LazyOptions } from './lazy.js';
 import type { Placeholders } from './placeholder.js';
-import { findContent, type ContentRow } from './queries.js';
+import type { BlobMemory } from './blob-memory.js';
+import type { ContentRow } from './queries.js';
+import type { RowCache } from './row-cache.js';
 import type { SettingsCache } from './settings-cache.js';
 import { originalOf, type Source } from './source.js';
 import type { Urls } from './urls.js';
@@ -27,6 +29,14 @@ export interface ContentOptions extends LazyOptions {
   readonly clock: Clock;
   /** How projects whose delivery mode is `auto` are served. */
   readonly mode: ProjectSettings['delivery']['mode'];
+  readonly rows: RowCache;
+  readonly memory: BlobMemory;
+  /** Compare whole answers with the row's SHA-256 while they are sent. */
+  readonly verify: boolean;
+  /** A CDN stands in front: what is public is sent by us, so that it can be kept there. */
+  readonly behindCdn: boolean;
+  /** Path under which a proxy in front (nginx) reads the blobs itself; undefined: we send them. */
+  readonly accelPrefix: string | undefined;
 }
 
 /** What is to be sent; the bytes themselves are opened last. */
@@ -64,7 +74,12 @@ export async function answerContent(
   if (access.caller.kind === 'link' && access.caller.variant !== (query.variant ?? null)) {
     throw new Problem('forbidden', { detail: 'The link is for something else.' });
   }
-  const row = await findContent(options.db, access.projectId, access.fileId, query.variant);
+  const { rows } = options;
+  const asked = performance.now();
+  let row = await rows.find(access.projectId, access.fileId, query.variant);
+  // What is not there yet is looked for anew unless it just was: it may have been made this very moment.
+  const isThere = row !== undefined && (query.variant === undefined || row.variant?.status === 'ready');
+  if (!isThere) row = await rows.findSince(asked, access.projectId, access.fileId, query.variant);
   if (!row) throw new Problem('not-found');
   const settings = options.settings.of(row);
   if (query.variant === undefined) return answerSource(options, request, row, settings, originalOf(row));
@@ -74,7 +89,7 @@ export async function answerContent(
     case 'ready':
       return answerSource(options, request, found.row, settings, found.source);
     case 'original':
-      return answerOriginalInstead(options, request, settings, originalOf(found.row));
+      return answerOriginalInstead(options, request, found.row, settings, originalOf(found.row));
     case 'placeholder':
       return answerPlaceholder(options.placeholders.of(found.row.file.thumbhash));
   }
@@ -88,7 +103,9 @@ async function answerSource(
   source: Source,
 ): Promise<ContentAnswer> {
   const { access, query, headers } = request;
-  if (query.v !== undefined && query.v !== source.version && access.caller.kind !== 'link') {
+  // Of a private file nothing is kept under a version, and the way back would lead past the caller's credential.
+  const isPublic = visibilityOf(row, settings) === 'public';
+  if (isPublic && query.v !== undefined && query.v !== source.version && access.caller.kind !== 'link') {
     const current = options.urls.publicUrl(row.file.id, { ...query, version: source.version });
     return { status: 302, headers: { location: current, 'cache-control': 'no-store' }, body: nothing };
   }
@@ -98,14 +115,22 @@ async function answerSource(
   const shared = {
     etag,
     'last-modified': source.lastModified.toUTCString(),
-    'cache-control': cacheControl(settings, query, source),
+    'cache-control': cacheControl(visibilityOf(row, settings), settings, query, source),
   };
   const verdict = judgeConditions(headers, current);
   if (verdict === 'precondition-failed') throw new Problem('precondition-failed', { headers: { etag } });
   if (verdict === 'not-modified') return { status: 304, headers: shared, body: nothing };
 
   const disposition = dispositionOf(query, source);
-  const redirect = await redirectTo(options, request, settings, source, disposition, shared['cache-control']);
+  const redirect = await redirectTo(
+    options,
+    request,
+    row,
+    settings,
+    source,
+    disposition,
+    shared['cache-control'],
+  );
   if (redirect) return redirect;
 
   const sent = {
@@ -114,6 +139,13 @@ async function answerSource(
     'content-type': source.mimeType,
     'content-disposition': disposition,
   };
+  if (options.accelPrefix !== undefined && request.method === 'GET') {
+    return {
+      status: 200,
+      headers: { ...sent, ...accelHeaders(options.accelPrefix, source.key) },
+      body: nothing,
+    };
+  }
   // Range is defined for GET alone (RFC 9110 §14.2).
   const range =
     request.method === 'GET' &&
@@ -146,16 +178,26 @@ async function answerSource(
   }
 }
 
+/**
+ * Has nginx send the blob, ranges included (`X-Accel-Redirect`). Without a length of its own nginx would take the answer
+ * for unfinished and drop its connection to us.
+ */
+function accelHeaders(prefix: string, key: string): Record<string, string | number> {
+  const path = key.split('/').map(encodeURIComponent).join('/');
+  return { 'x-accel-redirect': `${prefix}${path}`, 'content-length': 0 };
+}
+
 /** A fallback says so, may not be kept, and has no tag: it is not what the URL names. */
 async function answerOriginalInstead(
   options: ContentOptions,
   request: ContentRequest,
+  row: ContentRow,
   settings: ProjectSettings,
   source: Source,
 ): Promise<ContentAnswer> {
   const disposition = dispositionOf(request.query, source);
   const told = { 'cache-control': 'no-store', 'x-variant-fallback': 'original' };
-  const redirect = await redirectTo(options, request, settings, source, disposition, 'no-store');
+  const redirect = await redirectTo(options, request, row, settings, source, disposition, 'no-store');
   if (redirect) return { ...redirect, headers: { ...redirect.headers, ...told } };
   return {
     status: 200,
@@ -192,6 +234,7 @@ function answerPlaceholder(bytes: Buffer): ContentAnswer {
 async function redirectTo(
   options: ContentOptions,
   request: ContentRequest,
+  row: ContentRow,
   settings: ProjectSettings,
   source: Source,
   disposition: string,
@@ -199,6 +242,8 @@ async function redirectTo(
 ): Promise<ContentAnswer | undefined> {
   const mode = settings.delivery.mode === 'auto' ? options.mode : settings.delivery.mode;
   if (mode === 'proxy' || request.method === 'HEAD') return undefined;
+  const visibility = visibilityOf(row, settings);
+  if (options.behindCdn && visibility === 'public') return undefined;
   const now = options.clock.now() / 1000;
   const windowStart = Math.floor(now / presignWindowSeconds) * presignWindowSeconds;
   const location = await options.blobs.presignGet(source.key, {
@@ -210,18 +255,30 @@ async function redirectTo(
     cacheControl,
   });
   if (location === undefined) return undefined;
-  const left = Math.floor(windowStart + presignWindowSeconds - now);
+  // Temporary credentials end a signature before its time; nobody keeps the way to it for longer.
+  const signed = Number(new URL(location).searchParams.get('X-Amz-Expires') ?? Infinity);
+  const left = Math.max(0, Math.floor(windowStart + Math.min(presignWindowSeconds, signed) - now));
   const keep = Math.min(left, settings.delivery.cacheSeconds);
   return {
     status: 302,
-    headers: { location, 'cache-control': `${settings.visibility}, max-age=${keep}` },
+    headers: { location, 'cache-control': `${visibility}, max-age=${keep}` },
     body: nothing,
   };
 }
 
-function cacheControl(settings: ProjectSettings, query: ContentQuery, source: Source): string {
-  if (settings.visibility === 'public' && query.v === source.version) return immutable;
-  return `${settings.visibility}, max-age=${settings.delivery.cacheSeconds}`;
+/** Whether everybody may have the bytes: what the file says, else what its project says. */
+function visibilityOf({ file }: ContentRow, { visibility }: ProjectSettings): 'public' | 'private' {
+  return file.visibility === 'public' || file.visibility === 'private' ? file.visibility : visibility;
+}
+
+function cacheControl(
+  visibility: 'public' | 'private',
+  { delivery }: ProjectSettings,
+  { v }: ContentQuery,
+  { version }: Source,
+): string {
+  if (visibility === 'public' && v === version) return immutable;
+  return `${visibility}, max-age=${delivery.cacheSeconds}`;
 }
 
 function dispositionOf(query: ContentQuery, source: Source): string {

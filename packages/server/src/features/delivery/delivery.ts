@@ -7,7 +7,9 @@ import type { VariantRequests } from '../variants/variants.js';
 import { linkRoutes } from './link-routes.js';
 import type { Links } from './links.js';
 import { createPlaceholders } from './placeholder.js';
+import { createBlobMemory } from './blob-memory.js';
 import { contentRoutes } from './routes.js';
+import { createRowCache } from './row-cache.js';
 import { createSettingsCache } from './settings-cache.js';
 import { createUrls } from './urls.js';
 
@@ -25,18 +27,43 @@ export interface DeliveryOptions {
   readonly maxLinkSeconds: number;
   /** Where clients reach the server, without a slash at the end. */
   readonly publicUrl: string;
+  /** Where they reach public files by way of a CDN in front of it. */
+  readonly cdnUrl?: string | undefined;
+  /** Bytes of small blobs kept in memory; none when absent. */
+  readonly memoryBytes?: number;
+  /** Compare whole answers with the row's SHA-256 while they are sent. */
+  readonly verifyReads?: boolean;
+  /** Path under which a proxy in front (nginx) reads the blobs itself. */
+  readonly accelPrefix?: string | undefined;
+}
+
+export interface Delivery {
+  readonly routes: Routes;
+  /** Forgets what is remembered of a file, after the commit that changed it; of all when no id is given. */
+  forget(fileId?: string): void;
 }
 
 /** Builds the room that sends bytes out. */
-export function createDelivery({ links, publicUrl, maxLinkSeconds, ...options }: DeliveryOptions): {
-  readonly routes: Routes;
-} {
+export function createDelivery({
+  links,
+  publicUrl,
+  cdnUrl,
+  maxLinkSeconds,
+  ...options
+}: DeliveryOptions): Delivery {
+  const { db, memoryBytes = 0, verifyReads = false, accelPrefix } = options;
   const settings = createSettingsCache();
+  const rows = createRowCache({ db });
   const mountContent = contentRoutes({
     ...options,
-    urls: createUrls(publicUrl, links),
+    urls: createUrls({ base: publicUrl, cdn: cdnUrl }, links),
     placeholders: createPlaceholders(),
     settings,
+    rows,
+    memory: createBlobMemory(memoryBytes),
+    verify: verifyReads,
+    behindCdn: cdnUrl !== undefined,
+    accelPrefix,
   });
   const mountLinks = linkRoutes({ db: options.db, links, settings, maxSeconds: maxLinkSeconds });
   return {
@@ -44,5 +71,6 @@ export function createDelivery({ links, publicUrl, maxLinkSeconds, ...options }:
       mountContent(app);
       mountLinks(app);
     },
+    forget: (fileId) => (fileId === undefined ? rows.forgetAll() : rows.forget(fileId)),
   };
 }

@@ -51,6 +51,9 @@ export const FileViewSchema = Type.Object({
   dominantColor: nullable(Type.String({ description: '`#rrggbb`.' })),
   exif: nullable(Type.Record(Type.String(), Type.Unknown())),
   metadata: Type.Record(Type.String(), Type.Unknown(), { description: 'The client’s own.' }),
+  visibility: nullable(
+    Type.String({ enum: ['public', 'private'], description: 'Null: as the project says.' }),
+  ),
   integrity: Type.String({ enum: ['unchecked', 'ok', 'missing', 'corrupt'] }),
   createdAt: moment,
   updatedAt: moment,
@@ -65,14 +68,16 @@ export interface PresenterOptions {
   readonly links: Links;
   /** Where clients reach the server, without a slash at the end. */
   readonly publicUrl: string;
+  /** Where they reach public files by way of a CDN in front of it. */
+  readonly cdnUrl?: string | undefined;
 }
 
 /** Makes the views of some files of one project, in their order. */
 export type Presenter = (projectId: string, files: readonly FileRow[]) => Promise<readonly FileView[]>;
 
 /** Makes the view of files, two queries for a page of any length. The key in the store is no part of it. */
-export function createPresenter({ db, links, publicUrl }: PresenterOptions): Presenter {
-  const urls = createUrls(publicUrl, links);
+export function createPresenter({ db, links, publicUrl, cdnUrl }: PresenterOptions): Presenter {
+  const urls = createUrls({ base: publicUrl, cdn: cdnUrl }, links);
   return async (projectId, files) => {
     const [project, rows] = await Promise.all([
       findProject(db, projectId),
@@ -91,7 +96,7 @@ export function createPresenter({ db, links, publicUrl }: PresenterOptions): Pre
 }
 
 function viewOf(file: FileRow, rows: readonly VariantRow[], settings: ProjectSettings, urls: Urls): FileView {
-  const open = settings.visibility === 'public';
+  const open = (file.visibility ?? settings.visibility) === 'public';
   const url = (variant?: string, version?: string): string => {
     const named = variant === undefined ? {} : { variant };
     return open
@@ -124,6 +129,7 @@ function viewOf(file: FileRow, rows: readonly VariantRow[], settings: ProjectSet
     dominantColor: file.dominant_color,
     exif: isObject(file.exif) ? file.exif : null,
     metadata: isObject(file.metadata) ? file.metadata : {},
+    visibility: file.visibility === 'public' || file.visibility === 'private' ? file.visibility : null,
     integrity: file.integrity,
     createdAt: file.created_at.toISOString(),
     updatedAt: file.updated_at.toISOString(),

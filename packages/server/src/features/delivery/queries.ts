@@ -18,6 +18,7 @@ export interface ContentRow {
     | 'size'
     | 'sha256'
     | 'thumbhash'
+    | 'visibility'
     | 'generation'
     | 'created_at'
   >;
@@ -64,6 +65,7 @@ export async function findContent(
       'files.size',
       'files.sha256',
       'files.thumbhash',
+      'files.visibility',
       'files.generation',
       'files.created_at',
       'projects.settings',

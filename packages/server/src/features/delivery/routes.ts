@@ -118,7 +118,7 @@ async function sendContent(
       ? undefined
       : body.kind === 'buffer'
         ? body.bytes
-        : await openBytes(options.blobs, body.source, body.range);
+        : await openBytes(options, body.source, body.range);
   if (bytes instanceof Readable) {
     // The header is out: the framework ends the connection, and nobody else would say why.
     bytes.once('error', (error) => {

@@ -14,14 +14,20 @@ export interface Urls {
   signedUrl(fileId: string, options: { readonly variant?: string }): string;
 }
 
-/** @param base where clients reach the server, without a slash at the end. */
-export function createUrls(base: string, links: Links): Urls {
+export interface UrlBases {
+  /** Where clients reach the server, without a slash at the end. */
+  readonly base: string;
+  /** Where they reach public files by way of a CDN; the server itself when undefined. */
+  readonly cdn?: string | undefined;
+}
+
+export function createUrls({ base, cdn = base }: UrlBases, links: Links): Urls {
   return {
     publicUrl(fileId, { variant, download, version }) {
       const query = Object.entries({ variant, download, v: version }).flatMap(([name, value]) =>
         value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`],
       );
-      const path = `${base}/files/${fileId}/content`;
+      const path = `${cdn}/files/${fileId}/content`;
       return query.length > 0 ? `${path}?${query.join('&')}` : path;
     },
     signedUrl: (fileId, { variant }) =>

@@ -71,6 +71,8 @@ function escapePattern(text: string): string {
 export interface FileChange {
   readonly filename?: string;
   readonly metadata?: Readonly<Record<string, unknown>>;
+  /** Null: as the project says. */
+  readonly visibility?: 'public' | 'private' | null;
 }
 
 /**
@@ -90,6 +92,13 @@ export async function changeFile(
     .set({
       ...(change.filename === undefined ? {} : { filename: change.filename }),
       ...(change.metadata === undefined ? {} : { metadata: JSON.stringify(change.metadata) }),
+      ...(change.visibility === undefined
+        ? {}
+        : {
+            visibility: change.visibility,
+            // The versioned links of before go stale: what was kept under them was for other eyes.
+            generation: sql<number>`generation + CASE WHEN visibility IS DISTINCT FROM ${change.visibility} THEN 1 ELSE 0 END`,
+          }),
       version: sql<number>`version + 1`,
       updated_at: sql<Date>`now()`,
     })

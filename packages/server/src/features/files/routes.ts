@@ -23,6 +23,8 @@ export interface FileRoutesOptions {
   readonly present: PresentFiles;
   /** The schema of what `present` makes of a file. */
   readonly fileViewSchema: TSchema;
+  /** Rooms above: the file was changed or deleted, and that is committed. */
+  readonly onChanged?: (fileId: string) => void;
 }
 
 const Params = Type.Object({ id: Type.String() });
@@ -53,13 +55,20 @@ const ChangeBody = Type.Object(
         description: 'Anything of your own, up to 16 KiB of JSON; replaces what was there.',
       }),
     ),
+    visibility: Type.Optional(
+      Type.Unsafe<'public' | 'private' | null>({
+        type: ['string', 'null'],
+        enum: ['public', 'private', null],
+        description: 'Who may read the bytes; null: as the project says.',
+      }),
+    ),
   },
   { additionalProperties: false },
 );
 
 /** The ledger as the API shows it. */
 export function fileRoutes(options: FileRoutesOptions): Routes {
-  const { db, present, fileViewSchema } = options;
+  const { db, present, fileViewSchema, onChanged = () => undefined } = options;
   const tags = ['files'];
 
   const show = async (file: FileRow): Promise<Record<string, unknown>> => {
@@ -125,7 +134,7 @@ export function fileRoutes(options: FileRoutesOptions): Routes {
         config: { permission: 'files:write' },
         schema: {
           operationId: 'changeFile',
-          summary: 'Change a file’s name or metadata',
+          summary: 'Change a file’s name, metadata or visibility',
           tags,
           params: Params,
           body: ChangeBody,
@@ -134,13 +143,15 @@ export function fileRoutes(options: FileRoutesOptions): Routes {
       },
       async (request, reply) => {
         const { projectId, fileId } = request.access;
-        const { filename, metadata } = request.body;
+        const { filename, metadata, visibility } = request.body;
         if (metadata !== undefined) checkMetadata(metadata);
         const change: FileChange = {
           ...(filename === undefined ? {} : { filename: cleanFilename(filename) }),
           ...(metadata === undefined ? {} : { metadata }),
+          ...(visibility === undefined ? {} : { visibility }),
         };
         const file = await changeIf(db, { projectId, fileId }, change, request.headers['if-match']);
+        onChanged(fileId);
         reply.header('etag', fileTag(file));
         return show(file);
       },
@@ -161,6 +172,7 @@ export function fileRoutes(options: FileRoutesOptions): Routes {
       async (request, reply) => {
         const { projectId, fileId } = request.access;
         if (!(await trashFile(db, projectId, fileId))) throw new Problem('not-found');
+        onChanged(fileId);
         return reply.code(204).send(null);
       },
     );

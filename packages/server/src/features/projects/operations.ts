@@ -22,6 +22,8 @@ export interface ProjectsOptions {
   readonly publicUrl: string;
   /** Rooms above: settings changed; runs in the transaction that changes them. */
   readonly onSettingsChanged?: (tx: Tx, project: Project, before: Project) => Promise<void>;
+  /** Rooms above: the project was changed or deleted, and that is committed. */
+  readonly onCommitted?: (projectId: string) => void;
   /** Rooms above: the project is deleted; runs in the transaction that does it. */
   readonly onDeleted?: (tx: Tx, project: Project) => Promise<void>;
 }
@@ -56,8 +58,8 @@ export function projectOperations(options: ProjectsOptions): ProjectOperations {
         return { project, usage: await findUsage(tx, project.id) };
       });
     },
-    change(projectId, input, ifMatch) {
-      return inTransaction(db, async (tx) => {
+    async change(projectId, input, ifMatch) {
+      const changed = await inTransaction(db, async (tx) => {
         const before = await lockForChange(tx, projectId, ifMatch);
         const changed = {
           id: projectId,
@@ -69,6 +71,8 @@ export function projectOperations(options: ProjectsOptions): ProjectOperations {
         if (input.settings !== undefined) await options.onSettingsChanged?.(tx, project, before);
         return { project, usage: await findUsage(tx, projectId) };
       });
+      options.onCommitted?.(projectId);
+      return changed;
     },
     async remove(projectId, ifMatch) {
       await inTransaction(db, async (tx) => {
@@ -76,6 +80,7 @@ export function projectOperations(options: ProjectsOptions): ProjectOperations {
         await markProjectDeleted(tx, projectId);
         await options.onDeleted?.(tx, project);
       });
+      options.onCommitted?.(projectId);
       log.info({ projectId }, 'project deleted');
     },
   };

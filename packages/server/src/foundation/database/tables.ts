@@ -71,6 +71,7 @@ export interface Files {
   thumbhash: Buffer | null;
   updated_at: Generated<Timestamp>;
   version: Generated<number>;
+  visibility: string | null;
   width: number | null;
 }
 

@@ -4,7 +4,13 @@ import type { Socket } from 'node:net';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { Ajv, type Options as AjvOptions } from 'ajv';
 import ajvFormats from 'ajv-formats';
-import fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify';
+import fastify, {
+  LogController,
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify';
 
 import { isId, newId } from '../ids.js';
 import type { Log } from '../log.js';
@@ -34,6 +40,8 @@ export interface AppOptions {
   readonly log: Log;
   /** Addresses of proxies whose forwarding headers count; empty: none. */
   readonly trustedProxies: readonly string[];
+  /** One log line per request; yes when absent. */
+  readonly accessLog?: boolean;
   /** Gives a known technical error (lost database, full store) its problem; undefined for a stranger. */
   readonly translateError?: (error: unknown) => Problem | undefined;
 }
@@ -81,7 +89,7 @@ export function createApp(options: AppOptions): App {
     reply.header('referrer-policy', 'no-referrer');
     if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store');
   });
-  app.addHook('onResponse', async (request, reply) => {
+  const logAccess = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     request.log.info(
       {
         method: request.method,
@@ -91,7 +99,8 @@ export function createApp(options: AppOptions): App {
       },
       'request',
     );
-  });
+  };
+  if (options.accessLog !== false) app.addHook('onResponse', logAccess);
   app.setErrorHandler((error, request, reply) =>
     sendProblem(request, reply, toProblem(error, options.translateError)),
   );

@@ -357,7 +357,7 @@ describe('waking', () => {
     const id = await queue.add(note, { n: 1 });
     await until(isOver(id));
     expect(await queue.job(id)).toMatchObject({ place: 'done' });
-    await until(() => queue.lines.some((line) => line['msg'] === 'cannot listen for jobs; polling instead'));
+    await until(() => queue.lines.some((line) => line['msg'] === 'cannot listen'));
   });
 
   async function listeners(): Promise<number> {

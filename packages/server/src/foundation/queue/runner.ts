@@ -9,7 +9,8 @@ import { standardBackoff, type Backoff } from './backoff.js';
 import { PermanentFailure, type JobHandler } from './define.js';
 import { releaseExpired } from './give-back.js';
 import { heldKey, renewLeases } from './heartbeat.js';
-import { cancelNotice, listen, type Listener } from './listen.js';
+import { listen, type Listener } from '../database/listen.js';
+import { cancelNotice, channel } from './listen.js';
 import { createOutage } from './outage.js';
 import { repeat } from './repeat.js';
 import { createSlots } from './slots.js';
@@ -169,6 +170,7 @@ export function createRunner(options: RunnerOptions): Runner {
       watching.start();
       if (options.listenUrl !== undefined) {
         listener = listen({
+          channel,
           url: options.listenUrl,
           applicationName: `${name} (listening for jobs)`,
           log,
