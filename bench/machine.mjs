@@ -67,6 +67,7 @@ export async function start(command, args, { ready, env = process.env, cwd } = {
   });
   return {
     pid: child.pid,
+    output: () => output,
     async stop() {
       child.kill('SIGTERM');
       await ended;

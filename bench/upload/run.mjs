@@ -103,10 +103,8 @@ function waysInto({ url, projectId, key }) {
 }
 
 /** A small upload by each way: code is compiled, pools are open. */
-async function warm(ours, ways) {
+async function warm(ways) {
   for (const job of Object.values(ways)) await tell(client, { ...job, bytes: 72 * mebibyte });
-  await new Promise((resolve) => setTimeout(resolve, 2000));
-  return memoryOf(ours.pid);
 }
 
 async function rounded(runs) {
@@ -135,7 +133,7 @@ async function onDisk() {
     ready: /listening \d+/,
   });
   closers.push(() => port.stop());
-  const reference = { pid: port.pid, url: `http://127.0.0.1:${listeningPort(port.pid)}/` };
+  const reference = { pid: port.pid, url: `http://127.0.0.1:${/listening (\d+)/.exec(port.output())[1]}/` };
   const runs = {
     'node:http + sha256': () => measure(reference.pid, { way: 'put', url: reference.url }),
   };
@@ -154,7 +152,8 @@ async function onDisk() {
     };
   }
   const ways = waysInto(ours);
-  const idle = await warm(ours, ways);
+  const idle = memoryOf(ours.pid);
+  await warm(ways);
   for (const [name, job] of Object.entries(ways)) runs[name] = () => measure(ours.pid, job);
   return { idle, figures: await rounded(runs) };
 }
@@ -182,7 +181,8 @@ async function onS3() {
     credentials: { accessKeyId: server.username, secretAccessKey: server.password },
   };
   const ways = waysInto(ours);
-  const idle = await warm(ours, ways);
+  const idle = memoryOf(ours.pid);
+  await warm(ways);
   const runs = {
     'lib-storage 8 MiB × 2': async () => {
       const stop = watchMemory(library.pid);
@@ -209,13 +209,6 @@ async function s3Server() {
   closers.push(async () => script('rgw.sh', 'stop', folder));
   script('rgw.sh', 'start', folder, String(port));
   return new URL(`http://mbkkey:mbksecret@127.0.0.1:${port}`);
-}
-
-/** The port that a child listens on, as the kernel knows it. */
-function listeningPort(pid) {
-  const { stdout } = spawnSync('ss', ['-ltnpH'], { encoding: 'utf8' });
-  const line = stdout.split('\n').find((one) => one.includes(`pid=${pid},`));
-  return /127\.0\.0\.1:(\d+)/.exec(line)[1];
 }
 
 function report() {
