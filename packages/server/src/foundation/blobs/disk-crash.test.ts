@@ -1,7 +1,7 @@
 import { build } from 'esbuild';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { buffer } from 'node:stream/consumers';
@@ -38,6 +38,33 @@ async function* pieces(bytes) {
 await Promise.all(['a', 'b', 'c', 'd'].map(lane));
 `;
 
+/**
+ * Four lanes of puts in three parts each. Part n of upload k has bytes that follow from both; told are each part that
+ * was acknowledged, and each completion.
+ */
+const partsWriter = `
+import { openDiskStore } from './disk.mjs';
+const store = await openDiskStore({ folder: process.argv[2] });
+const tell = (...words) => process.stdout.write(words.join(' ') + '\\n');
+let count = Number(process.argv[3]);
+async function lane() {
+  for (;;) {
+    const k = count++;
+    const key = 'm/' + k;
+    const id = await store.multipart.begin(key);
+    const parts = [];
+    for (const n of [2, 1, 3]) {
+      const bytes = Buffer.alloc(1 + ((k * 7919 + n) % 400000), (k + n) % 251);
+      parts.push(await store.multipart.put(key, id, n, bytes));
+      tell('part', key, id, n, bytes.length);
+    }
+    await store.multipart.complete(key, id, parts.sort((a, b) => a.number - b.number));
+    tell('whole', key);
+  }
+}
+await Promise.all([lane(), lane(), lane(), lane()]);
+`;
+
 /** Opens files until no descriptor is left, tells what the store makes of it, and tries again with room. */
 const starved = `
 import { openDiskStore } from './disk.mjs';
@@ -72,6 +99,7 @@ describe('a disk store in a process of its own', () => {
       platform: 'node',
     });
     await writeFile(join(programs.path, 'writer.mjs'), writer);
+    await writeFile(join(programs.path, 'parts-writer.mjs'), partsWriter);
     await writeFile(join(programs.path, 'starved.mjs'), starved);
   });
   afterAll(async () => {
@@ -85,7 +113,7 @@ describe('a disk store in a process of its own', () => {
     // After how many acknowledged puts the process dies; from a fixed seed, so that every run is the same.
     const random = seeded(20_261_124);
     for (let round = 0; round < 8; round++) {
-      for (const key of await killAfter(1 + Math.floor(random() * 12))) acknowledged.add(key);
+      for (const key of await killAfter('writer.mjs', 1 + Math.floor(random() * 12))) acknowledged.add(key);
       unfinished += (await folder.temporaries()).length;
       const store = await openDiskStore({ folder: folder.path });
       expect(await folder.temporaries()).toEqual([]);
@@ -104,6 +132,51 @@ describe('a disk store in a process of its own', () => {
     expect(acknowledged.size).toBeGreaterThan(8);
   });
 
+  it('killed at any moment, keeps every part that was acknowledged, and goes on where it was', async () => {
+    const random = seeded(20_261_126);
+    let [unfinished, completed, next] = [0, 0, 0];
+    for (let round = 0; round < 8; round++) {
+      const told = await killAfter('parts-writer.mjs', 1 + Math.floor(random() * 16), next);
+      next += 1_000;
+      const store = await openDiskStore({ folder: folder.path });
+      expect(await folder.temporaries()).toEqual([]);
+      const waiting = new Map<string, string>();
+      for await (const { key, uploadId } of store.multipart.list('m/')) waiting.set(key, uploadId);
+      for (const [what, key = '', id = '', number, size] of told.map((line) => line.split(' '))) {
+        const blob = await store.stat(key);
+        if (what === 'whole') expect(blob, key).toBeDefined();
+        if (what === 'whole' || blob) continue;
+        expect(waiting.get(key)).toBe(id);
+        const parts = await store.multipart.parts(key, id);
+        expect(parts).toContainEqual({
+          number: Number(number),
+          size: Number(size),
+          etag: expect.any(String),
+        });
+      }
+      // What was cut off is completed: of all three parts, or, when the blob is there already, once more.
+      for (const [key, id] of waiting) {
+        const parts = await store.multipart.parts(key, id);
+        unfinished += 1;
+        if (parts.length === 3) await store.multipart.complete(key, id, parts);
+        else await store.multipart.abort(key, id);
+      }
+      for await (const { key } of store.list({ prefix: 'm/' })) {
+        completed += 1;
+        expect((await buffer((await store.get(key)).body)).equals(wholeOf(Number(key.slice(2)))), key).toBe(
+          true,
+        );
+        await store.delete(key);
+      }
+      // An upload whose beginning was cut off, too.
+      await store.removeStaleTemporaries(-1_000);
+      expect(await readdir(join(folder.path, '.multipart'))).toEqual([]);
+    }
+    // Proof that the deaths came in the middle of puts.
+    expect(unfinished).toBeGreaterThan(8);
+    expect(completed).toBeGreaterThan(8);
+  });
+
   it('without a free descriptor, is unavailable, and works again once there is one', async () => {
     const own = await makeBlobFolder();
     try {
@@ -119,21 +192,26 @@ describe('a disk store in a process of its own', () => {
     }
   });
 
-  /** Starts the writer, kills it once it has told of so many puts, and returns the keys it told of by the end. */
-  async function killAfter(puts: number): Promise<readonly string[]> {
-    const child = spawn(process.execPath, [join(programs.path, 'writer.mjs'), folder.path], {
+  /** Starts a program, kills it once it has told so many lines, and returns all that it told by the end. */
+  async function killAfter(program: string, lines: number, from = 0): Promise<readonly string[]> {
+    const child = spawn(process.execPath, [join(programs.path, program), folder.path, String(from)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const ended = once(child, 'exit');
     const told: string[] = [];
     for await (const key of createInterface({ input: child.stdout })) {
       told.push(key);
-      if (told.length === puts) child.kill('SIGKILL');
+      if (told.length === lines) child.kill('SIGKILL');
     }
     expect(await ended).toEqual([null, 'SIGKILL']);
     return told;
   }
 });
+
+/** What the parts of upload k make. */
+function wholeOf(k: number): Buffer {
+  return Buffer.concat([1, 2, 3].map((n) => Buffer.alloc(1 + ((k * 7919 + n) % 400_000), (k + n) % 251)));
+}
 
 /** Numbers from 0 up to 1 (mulberry32). */
 function seeded(seed: number): () => number {
