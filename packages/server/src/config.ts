@@ -12,7 +12,8 @@ import {
 import { table, type Setting, type SettingKey, type Values } from './config/table.js';
 
 /** What is worked out from other settings when it is not set. */
-type Derived = 'publicUrl' | 'store' | 's3ForcePathStyle' | 'jobConcurrency' | 'imagingProcesses';
+type Derived =
+  'publicUrl' | 'store' | 's3ForcePathStyle' | 'jobConcurrency' | 'importConcurrency' | 'imagingProcesses';
 
 /**
  * The settings of a process, frozen. Durations are in milliseconds (`…Ms`), sizes in bytes. Printing or
@@ -26,6 +27,7 @@ export interface Settings extends Omit<Values, Derived> {
   readonly s3: S3Settings | undefined;
   readonly s3ForcePathStyle: boolean;
   readonly jobConcurrency: number;
+  readonly importConcurrency: number;
   readonly imagingProcesses: number;
   /** Where each value came from. */
   readonly sources: Readonly<Record<SettingKey, Source>>;
@@ -179,6 +181,7 @@ function usesS3(values: Values): boolean {
 
 function derive(values: Values): Omit<Settings, 'sources'> {
   const imagingProcesses = values.imagingProcesses ?? Math.min(256, availableParallelism());
+  const jobConcurrency = values.jobConcurrency ?? Math.max(4, imagingProcesses);
   const s3 = usesS3(values) ? s3Settings(values) : undefined;
   return {
     ...values,
@@ -189,7 +192,8 @@ function derive(values: Values): Omit<Settings, 'sources'> {
     s3ForcePathStyle: forcesPathStyle(values),
     s3PublicEndpoint: values.s3PublicEndpoint ?? values.s3Endpoint,
     databaseDirectUrl: values.databaseDirectUrl ?? values.databaseUrl,
-    jobConcurrency: values.jobConcurrency ?? Math.max(4, imagingProcesses),
+    jobConcurrency,
+    importConcurrency: values.importConcurrency ?? Math.max(1, Math.floor(jobConcurrency / 2)),
     imagingProcesses,
   };
 }

@@ -22,6 +22,8 @@ import { createKeys } from './features/keys/keys.js';
 import { createProjects } from './features/projects/projects.js';
 import { verifyUploadJob } from './features/uploads/direct/verify-job.js';
 import { finishUploadJob } from './features/uploads/tus/finish-job.js';
+import { importFileJob, tidyImportsJob } from './features/uploads/import/job.js';
+import { failImportsOfProject } from './features/uploads/import/queries.js';
 import { createUploads, createUploadWork, type Uploads } from './features/uploads/uploads.js';
 import { renderVariants, reviveVariants } from './features/variants/job.js';
 import { planVariants } from './features/variants/plan.js';
@@ -34,11 +36,13 @@ import { startEmbedded } from './foundation/database/embedded.js';
 import { migrate } from './foundation/database/migrate.js';
 import { waitForDatabase } from './foundation/database/wait.js';
 import type { Routes } from './foundation/http/app.js';
+import { createOutbound, type Outbound } from './foundation/http/outbound/outbound.js';
 import type { Imaging } from './foundation/imaging/imaging.js';
 import { createImaging } from './foundation/imaging/pool.js';
 import type { Log } from './foundation/log.js';
 import { cancel } from './foundation/queue/cancel.js';
 import type { JobHandler, JobKind, TimetableEntry } from './foundation/queue/define.js';
+import { version } from './version.js';
 
 /** Folder of the SQL migrations; the path is the same from the source and from the build. */
 const migrations = new URL('../migrations/', import.meta.url);
@@ -94,6 +98,8 @@ export interface WorkRooms {
   readonly kinds: readonly JobKind[];
   readonly handlers: readonly JobHandler[];
   readonly timetable: readonly TimetableEntry[];
+  /** Most jobs of a kind that one process runs at the same time. */
+  readonly atMost: ReadonlyMap<string, number>;
 }
 
 /** Closes in the opposite order of opening; a failure is logged and does not keep the others open. */
@@ -220,6 +226,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     onCommitted: () => changes.tell(undefined),
     // Nobody waits for the pictures of a deleted project; a restored one has them planned anew.
     onDeleted: async (tx, { id }) => {
+      await failImportsOfProject(tx, id);
       await cancel(tx, { projectId: id });
     },
   });
@@ -250,7 +257,8 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
       idleTimeoutMs: settings.uploadIdleTimeoutMs,
       minBytesPerSecond: settings.uploadMinThroughput,
     },
-    heartbeatMs: Math.min(longestSilenceMs, settings.uploadStaleMs / 3),
+    heartbeatMs: heartbeatOf(settings),
+    outbound: outboundOf(settings),
     uploadStaleSeconds: settings.uploadStaleMs / 1000,
     expirySeconds: settings.uploadExpiryMs / 1000,
     addressSecrets: linkSecrets,
@@ -319,7 +327,13 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
     planVariants,
     maxBytes: settings.maxUploadBytes,
     defaultQuotaBytes: settings.defaultQuotaBytes ?? null,
+    outbound: outboundOf(settings),
+    importTimeoutMs: settings.importTimeoutMs,
+    heartbeatMs: heartbeatOf(settings),
+    log,
   });
+  // After the runner's door, so that what is still under way has been given back.
+  kit.opened(() => uploads.close());
   const cleanup = createCleanup({
     db,
     blobs,
@@ -333,13 +347,33 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
       reviveVariants,
       finishUploadJob,
       verifyUploadJob,
+      importFileJob,
+      tidyImportsJob,
       expireUploadsJob,
       purgeBlobs,
       ...housekeepingKinds,
     ],
     handlers: [...variants.handlers, ...uploads.handlers, ...cleanup.handlers],
-    timetable: [...variants.timetable, ...cleanup.timetable],
+    timetable: [...variants.timetable, ...uploads.timetable, ...cleanup.timetable],
+    atMost: new Map([[importFileJob.name, settings.importConcurrency]]),
   };
+}
+
+/** Milliseconds between two signs of life of an upload. */
+function heartbeatOf({ uploadStaleMs }: Settings): number {
+  return Math.min(longestSilenceMs, uploadStaleMs / 3);
+}
+
+/** Where files may be imported from, and how slow their sources may be. */
+function outboundOf(settings: Settings): Outbound {
+  const { uploadIdleTimeoutMs: idleTimeoutMs, uploadMinThroughput: minBytesPerSecond } = settings;
+  return createOutbound({
+    ports: settings.importPorts,
+    allow: settings.importAllow,
+    userAgent: `MediaBlobKit/${version}`,
+    pace: { idleTimeoutMs, minBytesPerSecond },
+    answerTimeoutMs: idleTimeoutMs,
+  });
 }
 
 function openImaging(kit: Kit, size: number): Imaging {

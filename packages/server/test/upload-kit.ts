@@ -16,6 +16,7 @@ import { planVariants } from '../src/features/variants/plan.js';
 import type { BlobStore } from '../src/foundation/blobs/blob-store.js';
 import { openDiskStore } from '../src/foundation/blobs/disk.js';
 import type { Db } from '../src/foundation/database/connect.js';
+import { createOutbound, type OutboundOptions } from '../src/foundation/http/outbound/outbound.js';
 import { createApp, type App } from '../src/foundation/http/app.js';
 import { newId } from '../src/foundation/ids.js';
 import { ImagingError } from '../src/foundation/imaging/imaging.js';
@@ -35,6 +36,9 @@ export interface UploadKitOptions {
   readonly uploadExpirySeconds?: number;
   /** Another process on the same database and store. */
   readonly beside?: UploadKit;
+  /** Where imports may come from, nowhere by default, and how slow they may be. */
+  readonly outbound?: Partial<OutboundOptions>;
+  readonly importTimeoutMs?: number;
   readonly planVariants?: UploadsOptions['planVariants'];
   /** The store in place of a new folder; stays open. */
   readonly backing?: BlobStore;
@@ -72,6 +76,7 @@ export interface UploadKit {
   readonly port: number;
   readonly url: string;
   readonly uploads: ReturnType<typeof createUploads>;
+  readonly work: ReturnType<typeof createUploadWork>;
   /** Of signed addresses. */
   readonly clock: TestClock;
   readonly userId: string;
@@ -138,6 +143,14 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
   const disk = options.backing ?? (await openDiskStore({ folder }));
   const blobs = options.store?.(disk) ?? disk;
   const userId = beside?.userId ?? (await insertPerson(db));
+  const outbound = createOutbound({
+    ports: ['80', '443'],
+    allow: [],
+    userAgent: 'Test/1',
+    pace: { idleTimeoutMs: 2_000, minBytesPerSecond: 0 },
+    answerTimeoutMs: 2_000,
+    ...options.outbound,
+  });
   const uploads = createUploads({
     db,
     blobs,
@@ -160,6 +173,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     addressSecrets: ['a secret that is only good for tests'],
     addressSeconds: 600,
     clock,
+    outbound,
     ...(options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs }),
   });
   const app = createApp({ log, trustedProxies: [] });
@@ -183,6 +197,10 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     planVariants: options.planVariants ?? planVariants,
     maxBytes: 64 * 1024 * 1024,
     defaultQuotaBytes: options.defaultQuotaBytes ?? null,
+    outbound,
+    importTimeoutMs: options.importTimeoutMs ?? 30_000,
+    heartbeatMs: options.heartbeatMs,
+    log,
     ...options.limits,
   });
   const cleanup = createCleanup({
@@ -233,6 +251,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     port,
     url,
     uploads,
+    work,
     userId,
     async project(settings = {}) {
       const id = newId();
@@ -312,6 +331,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     async close() {
       await app.close();
       await uploads.close();
+      await work.close();
       if (!options.backing) await disk.close();
       if (beside) return;
       await testDatabase.close();

@@ -166,6 +166,35 @@ describe('lists', () => {
   ])('addresses: %s', (text, value) => {
     expect(read(kinds.addresses(), text)).toEqual(value);
   });
+
+  test.each([
+    ['80, 443', ['80', '443']],
+    ['65535', ['65535']],
+    ['none', []],
+    ['0', refused],
+    ['080', refused],
+    ['65536', refused],
+    ['80-90', refused],
+    ['http', refused],
+  ])('ports: %s', (text, value) => {
+    expect(read(kinds.ports(), text)).toEqual(value);
+  });
+
+  test.each([
+    ['10.0.0.0/8, fd00::/8,192.168.1.1', ['10.0.0.0/8', 'fd00::/8', '192.168.1.1']],
+    ['minio, files.inner.example, a_b', ['minio', 'files.inner.example', 'a_b']],
+    ['none', []],
+    ['10.0.0.0/33', refused],
+    ['10.0.0/8', refused],
+    ['127.1', refused],
+    ['minio:9000', refused],
+    ['http://minio', refused],
+    ['*', refused],
+    ['-a', refused],
+    ['a..b', refused],
+  ])('hosts: %s', (text, value) => {
+    expect(read(kinds.hosts(), text)).toEqual(value);
+  });
 });
 
 test('a folder counts from the working folder', () => {

@@ -234,11 +234,31 @@ const addressNames = new Set(['loopback', 'linklocal', 'uniquelocal']);
 
 /** Addresses and networks whose forwarding headers are believed. */
 export function addresses(): Kind<readonly string[]> {
-  return list('IP addresses, networks such as 10.0.0.0/8, loopback, linklocal or uniquelocal', (item) => {
-    if (addressNames.has(item)) return true;
-    const [address = '', bits, ...rest] = item.split('/');
-    const version = isIP(address);
-    if (version === 0 || rest.length > 0) return false;
-    return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128));
+  return list(
+    'IP addresses, networks such as 10.0.0.0/8, loopback, linklocal or uniquelocal',
+    (item) => addressNames.has(item) || isAddressOrNetwork(item),
+  );
+}
+
+/** TCP ports, in decimal. */
+export function ports(): Kind<readonly string[]> {
+  return list('ports from 1 to 65535', (item) => /^[1-9]\d{0,4}$/.test(item) && Number(item) <= 65_535);
+}
+
+/** Hosts that a rule makes an exception for, one by one or by their network. */
+export function hosts(): Kind<readonly string[]> {
+  return list('host names, IP addresses or networks such as 10.0.0.0/8', (item) => {
+    if (isAddressOrNetwork(item)) return true;
+    // A name whose last label is a number would be read as an address.
+    return /^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*(?!\d+$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/i.test(
+      item,
+    );
   });
+}
+
+function isAddressOrNetwork(item: string): boolean {
+  const [address = '', bits, ...rest] = item.split('/');
+  const version = isIP(address);
+  if (version === 0 || rest.length > 0) return false;
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128));
 }

@@ -5,10 +5,12 @@ import {
   duration,
   flag,
   folder,
+  hosts,
   integer,
   line,
   oneOf,
   origins,
+  ports,
   postgresUrl,
   signingSecret,
   webUrl,
@@ -318,6 +320,24 @@ export const table = {
     otherwise: 'no limit',
     doc: 'Quota of projects that set none.',
   }),
+  importPorts: uploads.given({
+    name: 'MBK_IMPORT_PORTS',
+    kind: ports(),
+    standard: '80, 443',
+    doc: 'Ports that files may be imported from. `none` turns imports off.',
+  }),
+  importAllow: uploads.given({
+    name: 'MBK_IMPORT_ALLOW',
+    kind: hosts(),
+    standard: 'none',
+    doc: 'Hosts and networks that files may be imported from although their addresses are not public. Whoever may upload can then read from them.',
+  }),
+  importTimeoutMs: uploads.given({
+    name: 'MBK_IMPORT_TIMEOUT',
+    kind: duration({ min: '1s', max: '24h' }),
+    standard: '1h',
+    doc: 'Longest time that one import may take. Its source must also keep to the two limits of uploads above, and answer within the first.',
+  }),
 
   delivery: delivery.given({
     name: 'MBK_DELIVERY',
@@ -373,6 +393,12 @@ export const table = {
     kind: integer({ min: 1, max: 1000 }),
     otherwise: '`MBK_IMAGING_PROCESSES`, at least 4',
     doc: 'Jobs that one worker runs at the same time.',
+  }),
+  importConcurrency: work.optional({
+    name: 'MBK_IMPORT_CONCURRENCY',
+    kind: integer({ min: 1, max: 1000 }),
+    otherwise: 'half of `MBK_JOB_CONCURRENCY`',
+    doc: 'Imports among the jobs that one worker runs at the same time; they wait for other people’s servers.',
   }),
   jobLeaseMs: work.given({
     name: 'MBK_JOB_LEASE',

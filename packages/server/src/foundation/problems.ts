@@ -177,6 +177,11 @@ export const problems = {
     title: 'The idempotency key belongs to another upload',
     doc: 'An earlier request with this `Idempotency-Key` brought other bytes or names. Use a new key for every upload.',
   },
+  'import-refused': {
+    status: 422,
+    title: 'The URL is not one that may be imported from',
+    doc: 'Only http and https on the allowed ports, without a user name or password, from hosts whose addresses are all public (`MBK_IMPORT_PORTS`, `MBK_IMPORT_ALLOW`); the same of every redirect, and none from https to http. Answered at once, or the `failure` of an import.',
+  },
   'invalid-settings': {
     status: 422,
     title: 'The settings are not valid',
@@ -216,6 +221,11 @@ export const problems = {
     status: 500,
     title: 'Something went wrong here',
     doc: 'A fault of the server. The request id finds the one log line that tells everything.',
+  },
+  'import-failed': {
+    status: 502,
+    title: 'The source did not deliver the file',
+    doc: 'The `failure` of an import; `detail` says whether the source could not be reached, answered with another status than 200, or did not send the whole file in time. What may pass has been tried several times.',
   },
   'blob-unavailable': {
     status: 502,

@@ -20,6 +20,7 @@ const paths: Record<Permission, { readonly method: 'GET' | 'POST'; readonly path
   'keys:manage': { method: 'POST', path: '/projects/:id/keys' },
   'files:read': { method: 'GET', path: '/files/:id' },
   'files:create': { method: 'POST', path: '/projects/:id/upload' },
+  'imports:read': { method: 'GET', path: '/projects/:id/imports/one' },
   'files:write': { method: 'POST', path: '/files/:id/change' },
   'files:delete': { method: 'POST', path: '/files/:id/delete' },
   'uploads:signed': { method: 'POST', path: '/staging/upload' },

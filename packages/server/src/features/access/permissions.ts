@@ -119,6 +119,14 @@ export const permissions = {
     keys: [],
     links: false,
   },
+  'imports:read': {
+    doc: 'Follow an import. A key that may only upload sees those that it has begun itself.',
+    on: 'project',
+    nobody: 'no',
+    people: ['owner'],
+    keys: ['files:read', 'files:create', 'files:write'],
+    links: false,
+  },
   'files:write': {
     doc: 'Change a file’s name and metadata.',
     on: 'project',

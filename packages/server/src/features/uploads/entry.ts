@@ -23,9 +23,9 @@ export interface EntryLimits {
   /** Largest file in bytes; a project can only lower it. */
   readonly maxBytes: number;
   /** Most bytes of a picture held in memory to find its header; 1 MiB when absent. */
-  readonly headProbeBytes?: number;
+  readonly headProbeBytes?: number | undefined;
   /** Bytes by which the reservation of a file of unknown size grows; 8 MiB when absent. */
-  readonly reserveStepBytes?: number;
+  readonly reserveStepBytes?: number | undefined;
 }
 
 /** What every way in needs whose bytes pass through this process, be it a request or a job. */

@@ -1,5 +1,7 @@
 import type { Routes } from '../../foundation/http/app.js';
-import type { JobHandler } from '../../foundation/queue/define.js';
+import type { Outbound } from '../../foundation/http/outbound/outbound.js';
+import type { Log } from '../../foundation/log.js';
+import type { JobHandler, TimetableEntry } from '../../foundation/queue/define.js';
 import type { Clock } from '../../foundation/clock.js';
 import { trackUploads } from './active.js';
 import { directRoutes } from './direct/routes.js';
@@ -7,6 +9,9 @@ import { createOwnSigner, createUploadSigner } from './direct/signer.js';
 import { stagingRoutes } from './direct/staging/routes.js';
 import type { VerifyOptions } from './direct/verify.js';
 import { createVerifyHandler } from './direct/verify-job.js';
+import { createImportHandler } from './import/attempt.js';
+import { importRoutes } from './import/routes.js';
+import { createTidyHandler, importTimetable } from './import/tidy.js';
 import { uploadRoutes, type UploadRoutesOptions } from './routes.js';
 import type { FinishOptions } from './tus/finish.js';
 import { createFinishHandler } from './tus/finish-job.js';
@@ -24,6 +29,7 @@ export interface UploadsOptions extends Omit<UploadRoutesOptions, 'active'> {
   readonly clock: Clock;
   /** Seconds without a byte after which an upload of several requests is given up. */
   readonly expirySeconds: number;
+  readonly outbound: Pick<Outbound, 'checkUrl'>;
 }
 
 export interface Uploads {
@@ -53,6 +59,7 @@ export function createUploads(options: UploadsOptions): Uploads {
     signer: createUploadSigner(options.blobs, own, clock),
   };
   const mountDirect = directRoutes(direct);
+  const mountImports = importRoutes(options);
   const mountStaging = stagingRoutes({ ...direct, own, pace: limits });
   return {
     routes: (app) => {
@@ -60,6 +67,7 @@ export function createUploads(options: UploadsOptions): Uploads {
       mountTus(app);
       mountDirect(app);
       mountStaging(app);
+      mountImports(app);
     },
     activeUploads: () => active.count(),
     close: async () => {
@@ -68,9 +76,42 @@ export function createUploads(options: UploadsOptions): Uploads {
   };
 }
 
-/** The part of the room that works in the background. */
-export function createUploadWork(options: FinishOptions & VerifyOptions): {
+export interface UploadWorkOptions extends FinishOptions, VerifyOptions {
+  readonly outbound: Outbound;
+  /** Longest time of an attempt to import a file, in milliseconds. */
+  readonly importTimeoutMs: number;
+  /** Bytes by which the reservation of a file of unknown size grows. */
+  readonly reserveStepBytes?: number | undefined;
+  /** Milliseconds between two signs of life of an upload; 30 s when absent. */
+  readonly heartbeatMs?: number | undefined;
+  readonly log: Log;
+}
+
+export interface UploadWork {
   readonly handlers: readonly JobHandler[];
-} {
-  return { handlers: [createFinishHandler(options), createVerifyHandler(options)] };
+  readonly timetable: readonly TimetableEntry[];
+  /** Aborts what is still under way and resolves when it has been given up. Stop the runner first. */
+  close(): Promise<void>;
+}
+
+/** The part of the room that works in the background. */
+export function createUploadWork(options: UploadWorkOptions): UploadWork {
+  const { db, log, maxBytes, headProbeBytes, reserveStepBytes } = options;
+  const active = trackUploads({ db, log, heartbeatMs: options.heartbeatMs ?? 30_000 });
+  const imports = {
+    ...options,
+    limits: { maxBytes, headProbeBytes, reserveStepBytes },
+    timeoutMs: options.importTimeoutMs,
+    active,
+  };
+  return {
+    handlers: [
+      createFinishHandler(options),
+      createVerifyHandler(options),
+      createImportHandler(imports),
+      createTidyHandler(options),
+    ],
+    timetable: [importTimetable],
+    close: () => active.close(),
+  };
 }

@@ -89,6 +89,29 @@ export interface FinishedJobs {
   state: string;
 }
 
+export interface Imports {
+  attempt: string | null;
+  created_at: Generated<Timestamp>;
+  created_by_key: string | null;
+  created_by_user: string | null;
+  failure: string | null;
+  failure_code: string | null;
+  file_id: string | null;
+  filename: string | null;
+  id: string;
+  idempotency_key: string | null;
+  metadata: Generated<Json>;
+  project_id: string;
+  received_bytes: Generated<number>;
+  request_digest: Buffer | null;
+  sha256: Buffer | null;
+  shown_url: string;
+  status: Generated<string>;
+  total_bytes: number | null;
+  updated_at: Generated<Timestamp>;
+  url: string | null;
+}
+
 export interface Installation {
   id: string;
   marked_at: Timestamp | null;
@@ -275,6 +298,7 @@ export interface DB {
   cancelled_jobs: CancelledJobs;
   files: Files;
   finished_jobs: FinishedJobs;
+  imports: Imports;
   installation: Installation;
   project_usage: ProjectUsage;
   projects: Projects;

@@ -65,6 +65,65 @@ describe('a job that succeeds', () => {
   });
 });
 
+describe('a kind that may not take all the hands', () => {
+  test.each([
+    ['ends by itself', (_context: JobContext) => Promise.resolve()],
+    ['ends with its work', (context: JobContext) => context.finish(async () => undefined)],
+  ])('leaves the others to other kinds, and goes on when one of its own %s', async (_name, end) => {
+    const gates = Array.from({ length: 5 }, gate);
+    const begun: number[] = [];
+    let others = 0;
+    const slow = handle(note, async (context) => {
+      const { n } = context.payload;
+      begun.push(n);
+      await gates[n]?.passed;
+      await end(context);
+    });
+    const quick = handle(otherKind, async () => void (others += 1));
+    await queue.addMany(
+      note,
+      gates.map((_, n) => ({ payload: { n } })),
+    );
+    await queue.addMany(
+      otherKind,
+      Array.from({ length: 20 }, () => ({ payload: {} })),
+    );
+    // Nothing but the end of a job wakes it.
+    queue.runner({
+      handlers: [slow, quick],
+      concurrency: 4,
+      atMost: new Map([[note.name, 2]]),
+      pollMs: 60_000,
+    });
+    await until(() => others === 20);
+    expect(begun.toSorted()).toEqual([0, 1]);
+    gates[0]?.open();
+    await until(() => begun.length === 3);
+    expect(begun.toSorted()).toEqual([0, 1, 2]);
+    for (const each of gates) each.open();
+    await until(() => begun.length === 5);
+  });
+
+  test('of which there is no other waits for room', async () => {
+    let running = 0;
+    let most = 0;
+    let ended = 0;
+    const handler = handle(note, async () => {
+      most = Math.max(most, ++running);
+      await new Promise((resolve) => setImmediate(resolve));
+      running -= 1;
+      ended += 1;
+    });
+    await queue.addMany(
+      note,
+      Array.from({ length: 50 }, (_, n) => ({ payload: { n } })),
+    );
+    queue.runner({ handlers: [handler], concurrency: 10, atMost: new Map([[note.name, 3]]) });
+    await until(() => ended === 50);
+    expect(most).toBe(3);
+  });
+});
+
 describe('a job that fails', () => {
   test('is tried again, then becomes a dead letter together with its hook', async () => {
     const attempts: number[] = [];

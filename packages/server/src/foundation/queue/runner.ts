@@ -23,6 +23,8 @@ export interface RunnerOptions {
   readonly handlers: readonly JobHandler[];
   /** Jobs that run at the same time. */
   readonly concurrency: number;
+  /** Most jobs of a kind that run at the same time; others may take all there is. */
+  readonly atMost?: ReadonlyMap<string, number> | undefined;
   /** Name of this process in rows and logs, for people. */
   readonly name: string;
   readonly log: Log;
@@ -68,6 +70,7 @@ export function createRunner(options: RunnerOptions): Runner {
     db,
     handlers,
     concurrency,
+    atMost: options.atMost ?? new Map(),
     holder: name,
     leaseSeconds,
     graceMs,

@@ -13,6 +13,8 @@ export interface SlotsOptions {
   readonly db: Db;
   readonly handlers: ReadonlyMap<string, JobHandler>;
   readonly concurrency: number;
+  /** Most jobs of a kind that run at the same time, for kinds that may not take all the hands. */
+  readonly atMost: ReadonlyMap<string, number>;
   readonly holder: string;
   readonly leaseSeconds: number;
   readonly graceMs: number;
@@ -51,10 +53,10 @@ export interface Slots {
 const afterFailureMs = 500;
 
 export function createSlots(options: SlotsOptions): Slots {
-  const { db, handlers, concurrency, holder, leaseSeconds, graceMs, backoff, log, outage } = options;
-  const kinds = [...handlers.keys()];
+  const { db, handlers, concurrency, atMost, holder, leaseSeconds, graceMs, backoff, log, outage } = options;
   const holds = new Map<string, Hold>();
   const repeating = new AbortController();
+  const runningOf = new Map<string, number>();
   let running = 0;
   let done: Held[] = [];
   let work = false;
@@ -63,6 +65,21 @@ export function createSlots(options: SlotsOptions): Slots {
   let emptied: (() => void)[] = [];
 
   const free = () => (open ? concurrency - running : 0);
+  const count = (kind: string, by: 1 | -1): void => {
+    running += by;
+    runningOf.set(kind, (runningOf.get(kind) ?? 0) + by);
+  };
+
+  /** What may be claimed now: kinds that have their number of hands are left out, and none gets more than it has. */
+  function wish(): { readonly kinds: string[]; readonly want: number } {
+    const rooms = [...handlers.keys()].map((kind) => ({
+      kind,
+      room: (atMost.get(kind) ?? Infinity) - (runningOf.get(kind) ?? 0),
+    }));
+    const roomy = rooms.filter(({ room }) => room > 0);
+    const want = roomy.length === 0 ? 0 : Math.min(free(), ...roomy.map(({ room }) => room));
+    return { kinds: roomy.map(({ kind }) => kind), want };
+  }
 
   /** One round trip at a time: while it is under way the next batch gathers. */
   function pump(): void {
@@ -81,7 +98,7 @@ export function createSlots(options: SlotsOptions): Slots {
     // Jobs that end in this turn of the event loop go along.
     await new Promise((resolve) => setImmediate(resolve));
     const batch = done;
-    const want = free();
+    const { kinds, want } = wish();
     done = [];
     work = false;
     const startedAt = performance.now();
@@ -111,13 +128,15 @@ export function createSlots(options: SlotsOptions): Slots {
       void writeDown(job, { kind: 'stopped', by: 'shutdown' });
       return;
     }
-    running += 1;
+    count(job.kind, 1);
     const attempt = beginAttempt(job, handlerOf(job), { db, log, graceMs });
     hold.attempt = attempt;
     // Outcomes never reject.
     void attempt.outcome.then((outcome) => {
       hold.attempt = undefined;
-      running -= 1;
+      count(job.kind, -1);
+      // Its like may wait, and was not asked for while there was no room for it.
+      if (atMost.has(job.kind)) work = true;
       if (outcome.kind === 'done') done.push(job);
       else if (outcome.kind === 'finished') drop(job);
       else void writeDown(job, outcome);

@@ -174,6 +174,15 @@ describe('redirects', () => {
     expect(source.requests[1]).not.toMatch(/referer|cookie/i);
   });
 
+  it('in UTF-8 are understood', async () => {
+    const source = await sourceOf((socket, head) => {
+      if (head.startsWith('GET / ')) socket.write(answerOf(302, ['Location: /grün', 'Content-Length: 0']));
+      else socket.write(wholeAnswer('there'));
+    });
+    await read(outboundTo(), `http://127.0.0.1:${source.port}/`);
+    expect(source.requests[1]).toMatch(/^GET \/gr%C3%BCn /);
+  });
+
   it('end after the fifth', async () => {
     let most = 5;
     const source = await sourceOf((socket, head, number) =>

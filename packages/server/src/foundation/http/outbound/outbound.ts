@@ -128,8 +128,10 @@ export function createOutbound(options: OutboundOptions): Outbound {
 
 /** Where the answer sends us; undefined when it does not. */
 function redirectOf(answer: Answer, from: URL): URL | undefined {
-  const location = answer.header('location');
-  if (!redirects.has(answer.status) || location === undefined) return undefined;
+  const field = answer.header('location');
+  if (!redirects.has(answer.status) || field === undefined) return undefined;
+  // A field's bytes come as one character each; servers that send others than ASCII mean UTF-8.
+  const location = Buffer.from(field, 'latin1').toString('utf8');
   if (!URL.canParse(location, from.href)) {
     throw new OutboundFailed('The source redirects to something that is no URL.', { passing: false });
   }
