@@ -8,7 +8,7 @@ import type { Page } from '../../../foundation/http/pages.js';
 export type ImportRow = Selectable<Imports>;
 
 /** States in which a job fetches it, or will. */
-const livingStates = ['waiting', 'running'] as const;
+export const livingStates = ['waiting', 'running'] as const;
 
 /** The import is not this attempt's any more: it was cancelled, or another attempt has taken it over. */
 export class ImportLost extends Error {
@@ -266,44 +266,5 @@ export async function failImportsOfProject(tx: Tx, projectId: string): Promise<v
     })
     .where('project_id', '=', projectId)
     .where('status', 'in', livingStates)
-    .execute();
-}
-
-const before = (seconds: number) => sql<Date>`now() - make_interval(secs => ${seconds}::float8)`;
-
-/**
- * Forgets imports that ended `seconds` ago.
- * @returns how many, at most `limit`.
- */
-export async function forgetImports(db: Db, seconds: number, limit: number): Promise<number> {
-  const gone = await db
-    .deleteFrom('imports')
-    .where('id', 'in', (eb) =>
-      eb
-        .selectFrom('imports')
-        .select('id')
-        .where('status', 'not in', livingStates)
-        .where('updated_at', '<', before(seconds))
-        .limit(limit)
-        .forUpdate()
-        .skipLocked(),
-    )
-    .executeTakeFirst();
-  return Number(gone.numDeletedRows);
-}
-
-/** Up to `limit` imports that have neither moved nor ended for `seconds`. */
-export async function findStillImports(
-  db: Db,
-  seconds: number,
-  limit: number,
-): Promise<readonly Pick<ImportRow, 'id' | 'project_id'>[]> {
-  return db
-    .selectFrom('imports')
-    .select(['id', 'project_id'])
-    .where('status', 'in', livingStates)
-    .where('updated_at', '<', before(seconds))
-    .orderBy('updated_at')
-    .limit(limit)
     .execute();
 }

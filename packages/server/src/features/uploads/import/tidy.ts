@@ -3,7 +3,7 @@ import { handle, type JobHandler, type TimetableEntry } from '../../../foundatio
 import { enqueueMany } from '../../../foundation/queue/enqueue.js';
 import { inTransaction } from '../../projects/queries.js';
 import { importFileJob, tidyImportsJob } from './job.js';
-import { findStillImports, forgetImports } from './queries.js';
+import { findStillImports, forgetImports } from './tidy-queries.js';
 
 export const importTimetable: TimetableEntry = {
   name: 'tidy-imports',
