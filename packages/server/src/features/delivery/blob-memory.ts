@@ -6,6 +6,8 @@ import type { Source } from './source.js';
 
 /** Small blobs that are asked for again and again, kept in memory. */
 export interface BlobMemory {
+  /** The bytes, when they are here already. */
+  peek(source: Pick<Source, 'key'>): Buffer | undefined;
   /** The bytes when they are here; otherwise `read` brings them, once however many ask, and they are kept if they fit. */
   get(source: Pick<Source, 'key' | 'size' | 'sha256'>, read: () => Promise<Buffer>): Promise<Buffer>;
   /** Whether a blob of this size is kept at all. */
@@ -46,6 +48,7 @@ export function createBlobMemory(maxBytes: number): BlobMemory {
   const takes = (size: number): boolean => size <= largest && size + entryBytes <= maxBytes;
   return {
     takes,
+    peek: ({ key }) => cache.get(key),
     async get(source, read) {
       if (!takes(source.size)) return read();
       const bytes = await cache.fetch(source.key, { context: { source, read } });

@@ -38,10 +38,12 @@ export async function openBytes(
   const { memory, verify } = options;
   if (memory.takes(source.size)) {
     try {
-      const whole = await memory.get(source, async () => {
-        const bytes = await open(options.blobs, source, undefined);
-        return Buffer.isBuffer(bytes) ? bytes : buffer(bytes);
-      });
+      const whole =
+        memory.peek(source) ??
+        (await memory.get(source, async () => {
+          const bytes = await open(options.blobs, source, undefined);
+          return Buffer.isBuffer(bytes) ? bytes : buffer(bytes);
+        }));
       return range ? whole.subarray(range.start, range.end + 1) : whole;
     } catch (error) {
       throw translate(error);
@@ -91,9 +93,10 @@ async function open(
   const length = range ? range.end - range.start + 1 : source.size;
   const blob = await blobs.get(source.key, range ? { range } : {});
   if (blob.size !== source.size) {
-    blob.body.destroy();
+    if (!blob.bytes) blob.body.destroy();
     throw new BlobTruncated(`the store holds ${blob.size} bytes of ${source.size}`, source.key);
   }
+  if (blob.bytes) return blob.bytes;
   if (length <= wholeReadBytes) return await readWhole(blob, length);
   // With the first bytes in hand the header may go out; what fails before them is still a problem document.
   await once(blob.body, 'readable');

@@ -1,12 +1,8 @@
 import type { BlobStore } from '../../foundation/blobs/blob-store.js';
 import type { Clock } from '../../foundation/clock.js';
 import type { Db } from '../../foundation/database/connect.js';
-import { judgeConditions, rangeCounts, strongTag } from '../../foundation/http/conditions.js';
-import {
-  contentSafetyHeaders,
-  dispositionHeader,
-  mayShowInline,
-} from '../../foundation/http/content-headers.js';
+import { judgeConditions, rangeCounts } from '../../foundation/http/conditions.js';
+import { contentSafetyHeaders, dispositionHeader } from '../../foundation/http/content-headers.js';
 import { readRange } from '../../foundation/http/ranges.js';
 import { Problem } from '../../foundation/problems.js';
 import type { ProjectSettings } from '../projects/settings.js';
@@ -110,32 +106,24 @@ async function answerSource(
     return { status: 302, headers: { location: current, 'cache-control': 'no-store' }, body: nothing };
   }
 
-  const etag = strongTag(source.sha256);
-  const current = { etag, lastModified: source.lastModified };
-  const shared = {
-    etag,
-    'last-modified': source.lastModified.toUTCString(),
-    'cache-control': cacheControl(visibilityOf(row, settings), settings, query, source),
-  };
-  const verdict = judgeConditions(headers, current);
+  const { etag, modified } = source;
+  const caching = cacheControl(isPublic ? 'public' : 'private', settings, query, source);
+  const verdict = judgeConditions(headers, source);
   if (verdict === 'precondition-failed') throw new Problem('precondition-failed', { headers: { etag } });
-  if (verdict === 'not-modified') return { status: 304, headers: shared, body: nothing };
+  if (verdict === 'not-modified') {
+    const kept = { etag, 'last-modified': modified, 'cache-control': caching };
+    return { status: 304, headers: kept, body: nothing };
+  }
 
   const disposition = dispositionOf(query, source);
-  const redirect = await redirectTo(
-    options,
-    request,
-    row,
-    settings,
-    source,
-    disposition,
-    shared['cache-control'],
-  );
+  const redirect = await redirectTo(options, request, row, settings, source, disposition, caching);
   if (redirect) return redirect;
 
   const sent = {
     ...contentSafetyHeaders,
-    ...shared,
+    etag,
+    'last-modified': modified,
+    'cache-control': caching,
     'content-type': source.mimeType,
     'content-disposition': disposition,
   };
@@ -148,8 +136,9 @@ async function answerSource(
   }
   // Range is defined for GET alone (RFC 9110 §14.2).
   const range =
+    headers.range !== undefined &&
     request.method === 'GET' &&
-    rangeCounts(headers['if-range']?.toString(), current, new Date(options.clock.now()))
+    rangeCounts(headers['if-range']?.toString(), source, new Date(options.clock.now()))
       ? readRange(headers.range, source.size)
       : ({ kind: 'whole' } as const);
   switch (range.kind) {
@@ -283,9 +272,7 @@ function cacheControl(
 
 function dispositionOf(query: ContentQuery, source: Source): string {
   const { download } = query;
-  if (download === undefined) {
-    return dispositionHeader(mayShowInline(source.mimeType) ? 'inline' : 'attachment', source.name);
-  }
+  if (download === undefined) return source.disposition;
   const own = download === '' || download === '1' || download === 'true';
   return dispositionHeader('attachment', own ? source.name : download);
 }

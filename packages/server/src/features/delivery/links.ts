@@ -84,7 +84,9 @@ export function createLinks(options: LinksOptions): Links {
     urlFor: (target) => linkFor(target).url,
 
     async identify(request) {
-      const path = /^\/files\/([^/?]+)[^?]*\?(.*)$/.exec(request.raw.url ?? '');
+      // Every request comes by here; few are links.
+      if (request.raw.url?.includes('sig=') !== true) return undefined;
+      const path = /^\/files\/([^/?]+)[^?]*\?(.*)$/.exec(request.raw.url);
       if (!path) return undefined;
       const [, fileId = '', search] = path;
       const query = [...new URLSearchParams(search)];

@@ -1,3 +1,5 @@
+import { strongTag } from '../../foundation/http/conditions.js';
+import { dispositionHeader, mayShowInline } from '../../foundation/http/content-headers.js';
 import type { ContentRow } from './queries.js';
 
 /** Stored bytes that can be sent: an original, or a variant that is ready. */
@@ -7,6 +9,12 @@ export interface Source {
   readonly sha256: Buffer;
   readonly mimeType: string;
   readonly lastModified: Date;
+  /** Of the bytes, as a header says it. */
+  readonly etag: string;
+  /** `lastModified` as a header says it. */
+  readonly modified: string;
+  /** `Content-Disposition` when nobody asks for another: in place when the type is safe to show. */
+  readonly disposition: string;
   /** Name a browser saves it under. */
   readonly name: string;
   /** The `v` of its public URL: equal versions, equal bytes, for ever. */
@@ -14,10 +22,10 @@ export interface Source {
 }
 
 /** The original of a file. */
-export function originalOf({ file }: ContentRow): Source {
+export const originalOf = oncePerRow(({ file }): Source => {
   if (file.size === null || file.sha256 === null)
     throw new TypeError(`the file ${file.id} has no size or hash`);
-  return {
+  return sourceOf({
     key: file.s3_key,
     size: file.size,
     sha256: file.sha256,
@@ -25,15 +33,15 @@ export function originalOf({ file }: ContentRow): Source {
     lastModified: file.created_at,
     name: file.filename,
     version: versionOf(file.generation),
-  };
-}
+  });
+});
 
 /** The variant of a row, when it is ready. */
-export function readyVariantOf({ file, variant }: ContentRow): Source | undefined {
+export const readyVariantOf = oncePerRow(({ file, variant }): Source | undefined => {
   if (variant?.status !== 'ready') return undefined;
   const { s3_key: key, size, sha256, mime_type: mimeType } = variant;
   if (key === null || size === null || sha256 === null || mimeType === null) return undefined;
-  return {
+  return sourceOf({
     key,
     size,
     sha256,
@@ -41,6 +49,26 @@ export function readyVariantOf({ file, variant }: ContentRow): Source | undefine
     lastModified: variant.updated_at,
     name: variantFileName(file.filename, variant.name, key),
     version: versionOf(file.generation, key),
+  });
+});
+
+function sourceOf(stored: Omit<Source, 'etag' | 'modified' | 'disposition'>): Source {
+  const { sha256, lastModified, mimeType, name } = stored;
+  return {
+    ...stored,
+    etag: strongTag(sha256),
+    modified: lastModified.toUTCString(),
+    disposition: dispositionHeader(mayShowInline(mimeType) ? 'inline' : 'attachment', name),
+  };
+}
+
+/** A row is remembered for a second, and answers thousands of requests in it: what follows from it is made once. */
+function oncePerRow<T>(make: (row: ContentRow) => T): (row: ContentRow) => T {
+  const made = new WeakMap<ContentRow, { readonly value: T }>();
+  return (row) => {
+    let known = made.get(row);
+    if (!known) made.set(row, (known = { value: make(row) }));
+    return known.value;
   };
 }
 

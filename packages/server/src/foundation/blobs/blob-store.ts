@@ -38,6 +38,8 @@ export interface GetOptions {
 export interface Blob extends BlobStat {
   /** Exactly the bytes asked for; errors with `BlobTruncated` when the store delivers fewer. Read it or destroy it. */
   readonly body: Readable;
+  /** The same bytes, when the store had to read them at once anyhow; whoever takes them leaves `body` alone. */
+  readonly bytes?: Buffer;
 }
 
 export interface PresignGetOptions {

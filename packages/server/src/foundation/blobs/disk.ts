@@ -1,5 +1,5 @@
-import { constants } from 'node:fs';
-import { lstat, mkdir, open, realpath, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { closeSync, constants, fstatSync } from 'node:fs';
+import { lstat, mkdir, realpath, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Log } from '../log.js';
 import {
@@ -13,7 +13,7 @@ import {
 import { abortable, assertRange, bodyOfBuffer, windowOf } from './body-window.js';
 import { errnoOf, isAbsent, storeError } from './disk-errors.js';
 import { folderMode, foldersUnder, syncFolder } from './disk-folders.js';
-import { fileBody, readFully } from './disk-file.js';
+import { fileBody, openToRead, readFully, standsAt } from './disk-file.js';
 import { createDiskCopy } from './disk-copy.js';
 import { createDiskMultipart } from './disk-multipart.js';
 import { openPartsFolder } from './disk-parts.js';
@@ -75,26 +75,46 @@ export async function openDiskStore({ folder, log }: DiskStoreOptions): Promise<
     assertRange(range);
     signal?.throwIfAborted();
     const path = folders.pathOf(key);
-    let handle: FileHandle | undefined;
+    let descriptor: number | undefined;
     try {
-      if (!(await folders.exists(dirname(path), key))) throw missing(key);
       // O_NONBLOCK: opening a pipe that somebody put there would hang for ever.
-      handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-      const info = await handle.stat();
+      descriptor = await openToRead(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+      if (!standsAt(descriptor, path) && !(await folders.exists(dirname(path), key))) throw missing(key);
+      // At once: what it tells is in memory since the opening. So is what closing does to a file that was only read.
+      const info = fstatSync(descriptor);
       if (!info.isFile()) throw missing(key);
       const window = windowOf(range, info.size, key);
       const blob = { key, size: info.size, lastModified: info.mtime };
       if (window.length > eagerBytes) {
-        const body = fileBody(handle, window, key);
-        handle = undefined;
+        const body = fileBody(descriptor, window, key);
+        descriptor = undefined;
         return { ...blob, body: abortable(body, signal) };
       }
-      return { ...blob, body: abortable(bodyOfBuffer(await readFully(handle, window, key)), signal) };
+      const bytes = await readFully(descriptor, window, key);
+      return {
+        ...blob,
+        bytes,
+        get body() {
+          return abortable(bodyOfBuffer(bytes), signal);
+        },
+      };
     } catch (error) {
-      if (isAbsent(error) || errnoOf(error) === 'ELOOP') throw missing(key, error);
+      if (isAbsent(error) || errnoOf(error) === 'ELOOP') {
+        throw await absentOr(dirname(path), key, error);
+      }
       throw storeError(error, key);
     } finally {
-      await handle?.close();
+      if (descriptor !== undefined) closeSync(descriptor);
+    }
+  };
+
+  /** A broken link among the folders is a fault of the store, not an absent blob. */
+  const absentOr = async (folder: string, key: string, cause: unknown): Promise<Error> => {
+    try {
+      await folders.exists(folder, key);
+      return missing(key, cause);
+    } catch (error) {
+      return storeError(error, key);
     }
   };
 

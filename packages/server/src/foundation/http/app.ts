@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
@@ -82,12 +83,13 @@ export function createApp(options: AppOptions): App {
 
   const routes = new RouteIndex();
   app.addHook('onRoute', (route) => routes.add(route.method, route.url));
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     // One hook instead of a helmet: constant headers cost a third of what the plugin does.
     reply.header('x-request-id', request.id);
     reply.header('x-content-type-options', 'nosniff');
     reply.header('referrer-policy', 'no-referrer');
     if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store');
+    done();
   });
   const logAccess = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     request.log.info(
@@ -121,7 +123,10 @@ export function createApp(options: AppOptions): App {
 /** A client's own id is kept when it is harmless, so that one id follows a request through several systems. */
 function requestId(request: { headers: IncomingMessage['headers'] }): string {
   const given = request.headers['x-request-id'];
-  return typeof given === 'string' && (isId(given) || /^[A-Za-z0-9_-]{8,64}$/.test(given)) ? given : newId();
+  // Not an id of the kind that rows have: the order of requests is the log's, and this one takes a tenth of the time.
+  return typeof given === 'string' && (isId(given) || /^[A-Za-z0-9_-]{8,64}$/.test(given))
+    ? given
+    : randomUUID();
 }
 
 /**
