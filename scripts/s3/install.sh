@@ -3,7 +3,7 @@
 #   install.sh [rgw] [swift]     (both when none is named)
 set -euo pipefail
 
-wanted=()
+wanted=(curl)
 for server in "${@:-rgw swift}"; do
   for name in $server; do
     case "$name" in
@@ -13,28 +13,4 @@ for server in "${@:-rgw swift}"; do
     esac
   done
 done
-wanted+=(curl)
-
-missing=()
-for package in "${wanted[@]}"; do
-  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
-done
-[ ${#missing[@]} -eq 0 ] && exit 0
-
-if [ "$(id -u)" != 0 ]; then
-  echo "install.sh: run as root, or install these packages yourself: ${missing[*]}" >&2
-  exit 1
-fi
-
-# The packages would start their daemons with system-wide settings; ours run in a folder of their own.
-# A container image usually has this file already; a machine that had none gets its old state back.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-  printf '#!/bin/sh\nexit 101\n' >"$policy"
-  chmod 0755 "$policy"
-  trap 'rm -f "$policy"' EXIT
-fi
-
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}" >/dev/null
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../debian.sh" "${wanted[@]}"
