@@ -127,7 +127,7 @@ export async function startFaultProxy({ target, speaks }: FaultProxyOptions): Pr
         } else if (losesAnswer) return reset();
         if (rate < Infinity) await sleep((chunk.length / rate) * 1000);
         if (to.destroyed) return;
-        if (!to.write(chunk)) await Promise.race([once(to, 'drain'), once(to, 'close')]);
+        if (!to.write(chunk)) await drained(to);
       }
       to.end();
     };
@@ -177,6 +177,17 @@ export async function startFaultProxy({ target, speaks }: FaultProxyOptions): Pr
     },
   };
   return self;
+}
+
+/** Until a socket takes more, or is closed; what was listened for is let go, so that long streams gather no listeners. */
+async function drained(socket: Socket): Promise<void> {
+  const over = new AbortController();
+  const { signal } = over;
+  try {
+    await Promise.race([once(socket, 'drain', { signal }), once(socket, 'close', { signal })]);
+  } finally {
+    over.abort();
+  }
 }
 
 async function listen(server: Server, port: number): Promise<void> {
