@@ -1,4 +1,4 @@
-import { close, open, read, readlinkSync } from 'node:fs';
+import { close, open, read, readlinkSync, readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
@@ -50,16 +50,36 @@ export function standsAt(descriptor: number, path: string): boolean {
   }
 }
 
-/** Reads a window at once; `BlobTruncated` when the file ends inside it. */
-export async function readFully(descriptor: number, { start, length }: Window, key: string): Promise<Buffer> {
+/** Reads a window whole; `BlobTruncated` when the file ends inside it. */
+export async function readFully(descriptor: number, window: Window, key: string): Promise<Buffer> {
+  const filling = fill(window, key);
+  while (!filling.done()) filling.got(await readAt(descriptor, filling.rest(), filling.position()));
+  return filling.bytes;
+}
+
+/** The same, in the thread of the caller. */
+export function readFullySync(descriptor: number, window: Window, key: string): Buffer {
+  const filling = fill(window, key);
+  while (!filling.done()) {
+    const rest = filling.rest();
+    filling.got(readSync(descriptor, rest, 0, rest.length, filling.position()));
+  }
+  return filling.bytes;
+}
+
+function fill({ start, length }: Window, key: string) {
   const bytes = Buffer.allocUnsafeSlow(length);
   let filled = 0;
-  while (filled < length) {
-    const count = await readAt(descriptor, bytes.subarray(filled), start + filled);
-    if (count === 0) throw truncated(key, `the file ends after ${start + filled} bytes`);
-    filled += count;
-  }
-  return bytes;
+  return {
+    bytes,
+    done: () => filled === length,
+    rest: () => (filled === 0 ? bytes : bytes.subarray(filled)),
+    position: () => start + filled,
+    got: (count: number) => {
+      if (count === 0) throw truncated(key, `the file ends after ${start + filled} bytes`);
+      filled += count;
+    },
+  };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { lstat, mkdir, realpath, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Log } from '../log.js';
@@ -13,7 +13,8 @@ import {
 import { abortable, assertRange, bodyOfBuffer, windowOf } from './body-window.js';
 import { errnoOf, isAbsent, storeError } from './disk-errors.js';
 import { folderMode, foldersUnder, syncFolder } from './disk-folders.js';
-import { fileBody, openToRead, readFully, standsAt } from './disk-file.js';
+import { fileBody, openToRead, readFully, readFullySync, standsAt } from './disk-file.js';
+import { paceOf } from './disk-pace.js';
 import { createDiskCopy } from './disk-copy.js';
 import { createDiskMultipart } from './disk-multipart.js';
 import { openPartsFolder } from './disk-parts.js';
@@ -29,6 +30,9 @@ export interface DiskStoreOptions {
   readonly folder: string;
   readonly log?: Log;
 }
+
+/** O_NONBLOCK: opening a pipe that somebody put there would hang for ever. */
+const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** Up to this size a body is read in one call and its descriptor closed before anybody sees the blob. */
 const eagerBytes = 256 * 1024;
@@ -52,6 +56,7 @@ export async function openDiskStore({ folder, log }: DiskStoreOptions): Promise<
   const { root, temporaryFolder } = await openRoot(folder);
   const identity = await stat(root);
   const folders = foldersUnder(root);
+  const pace = await paceOf(root);
   const temporaries = await openTemporaries(temporaryFolder);
   const uploads = openPartsFolder(join(root, '.multipart'), folders);
   const publishing = createPublishing({ folders, temporaries, log });
@@ -75,10 +80,11 @@ export async function openDiskStore({ folder, log }: DiskStoreOptions): Promise<
     assertRange(range);
     signal?.throwIfAborted();
     const path = folders.pathOf(key);
+    const atOnce = pace.atOnce();
+    const began = performance.now();
     let descriptor: number | undefined;
     try {
-      // O_NONBLOCK: opening a pipe that somebody put there would hang for ever.
-      descriptor = await openToRead(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+      descriptor = atOnce ? openSync(path, readFlags) : await openToRead(path, readFlags);
       if (!standsAt(descriptor, path) && !(await folders.exists(dirname(path), key))) throw missing(key);
       // At once: what it tells is in memory since the opening. So is what closing does to a file that was only read.
       const info = fstatSync(descriptor);
@@ -90,7 +96,10 @@ export async function openDiskStore({ folder, log }: DiskStoreOptions): Promise<
         descriptor = undefined;
         return { ...blob, body: abortable(body, signal) };
       }
-      const bytes = await readFully(descriptor, window, key);
+      const bytes = atOnce
+        ? readFullySync(descriptor, window, key)
+        : await readFully(descriptor, window, key);
+      if (atOnce) pace.took(performance.now() - began);
       return {
         ...blob,
         bytes,
