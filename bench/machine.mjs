@@ -1,5 +1,5 @@
 /** What the benchmarks of the server share: processes, their CPU and memory, nginx, free ports. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -163,6 +163,55 @@ http {
       child.kill('SIGTERM');
       await once(child, 'exit');
     },
+  };
+}
+
+/**
+ * A real S3 server: that of TEST_S3_RGW (http://key:secret@host:port, percent-encoded), or else radosgw, which is installed
+ * (Debian's packages) and started with room for so many GiB.
+ */
+export async function startS3(folder, gib = 6) {
+  if (process.env.TEST_S3_RGW) {
+    const { origin, username, password } = new URL(process.env.TEST_S3_RGW);
+    return {
+      origin,
+      username: decodeURIComponent(username),
+      password: decodeURIComponent(password),
+      stop: async () => undefined,
+    };
+  }
+  const script = (name, ...args) => {
+    const done = spawnSync('bash', [join(root, 'scripts/s3', name), ...args], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+      env: { ...process.env, RGW_GIB: String(gib) },
+    });
+    if (done.status !== 0) throw new Error(`${name} ${args.join(' ')} failed`);
+  };
+  script('install.sh', 'rgw');
+  const port = await freePort();
+  try {
+    script('rgw.sh', 'start', folder, String(port));
+  } catch (error) {
+    script('rgw.sh', 'stop', folder);
+    throw error;
+  }
+  return {
+    origin: `http://127.0.0.1:${port}`,
+    username: 'mbkkey',
+    password: 'mbksecret',
+    stop: async () => script('rgw.sh', 'stop', folder),
+  };
+}
+
+/** Environment of a server that stores in a new bucket there. */
+export function bucketOn({ origin, username, password }) {
+  return {
+    MBK_S3_BUCKET: `bench-${Date.now()}`,
+    MBK_S3_ENDPOINT: origin,
+    MBK_S3_REGION: 'us-east-1',
+    MBK_S3_CREATE_BUCKET: 'true',
+    AWS_ACCESS_KEY_ID: username,
+    AWS_SECRET_ACCESS_KEY: password,
   };
 }
 

@@ -14,6 +14,10 @@ const server = createServer(async (request, response) => {
     response.writeHead(304, { etag: tag }).end();
     return;
   }
+  if (pathname === '/redirect') {
+    response.writeHead(302, { location: '/small', 'content-length': 0 }).end();
+    return;
+  }
   let bytes = memory.get(path);
   if (bytes === undefined) {
     if (search === '?cold') {

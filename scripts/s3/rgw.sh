@@ -7,7 +7,7 @@
 #   rgw.sh start-gateway FOLDER starts it again, and waits until it answers (about 1 s)
 #
 # http://127.0.0.1:PORT, path style, region us-east-1, access key mbkkey, secret mbksecret.
-# Packages: install.sh rgw. Runs as any user; the folder is about 200 MB.
+# Packages: install.sh rgw. Runs as any user; the folder is about 200 MB. It holds RGW_GIB gibibytes (6), in a sparse file.
 set -euo pipefail
 
 action=${1:?start, stop, kill-gateway or start-gateway}
@@ -57,7 +57,7 @@ mon cluster log file = $folder/log/cluster.log
 [osd]
 osd data = $folder/osd
 osd objectstore = bluestore
-bluestore block size = $((6 * 1024 * 1024 * 1024))
+bluestore block size = $((${RGW_GIB:-6} * 1024 * 1024 * 1024))
 bluestore fsck on mount = false
 osd memory target = 939524096
 [client.rgw]

@@ -40,6 +40,7 @@ import { createOutbound, type Outbound } from './foundation/http/outbound/outbou
 import type { Imaging } from './foundation/imaging/imaging.js';
 import { createImaging } from './foundation/imaging/pool.js';
 import type { Log } from './foundation/log.js';
+import { createMetrics, type Metrics } from './foundation/metrics.js';
 import { cancel } from './foundation/queue/cancel.js';
 import type { JobHandler, JobKind, TimetableEntry } from './foundation/queue/define.js';
 import { version } from './version.js';
@@ -86,6 +87,7 @@ export interface ApiRooms {
   readonly identify: readonly Identify[];
   readonly routes: readonly Routes[];
   readonly uploads: Uploads;
+  readonly metrics: Metrics;
   /** What the guard remembers of files whose bytes are asked for. */
   readonly findContentTarget: (fileId: string) => Promise<Target | undefined>;
   /** To be told what the database says on `deliveryChannel`. */
@@ -203,6 +205,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
   const { db } = kit.database;
   const { publicUrl } = settings;
   const clock = systemClock;
+  const metrics = createMetrics({ own: true });
   const { jwtSecret, linkSecret } = await secretsOf(settings);
   const { linkSecretPrevious } = settings;
 
@@ -281,6 +284,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     memoryBytes: settings.memoryCacheBytes,
     verifyReads: settings.verifyReads,
     accelPrefix: settings.store === 'disk' ? settings.accelRedirect : undefined,
+    metrics,
   });
   const targets = createProofCache({ find: (fileId) => findFileTarget(db, fileId), clock });
   changes.hear((fileId) => {
@@ -299,6 +303,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
       delivery.routes,
     ],
     uploads,
+    metrics,
     findContentTarget: (fileId) => targets.get(fileId),
     onDeliveryNotice: (notice) => changes.tell(changedFile(notice)),
   };

@@ -10,6 +10,7 @@ import { listen } from './foundation/database/listen.js';
 import { createApp, type App, type AppOptions, type Routes } from './foundation/http/app.js';
 import { describeApi } from './foundation/http/openapi.js';
 import { healthRoutes } from './health.js';
+import { metricsRoutes } from './metrics.js';
 import { buildApi, type ApiRooms, type Kit } from './kit.js';
 import { translateError } from './translate-error.js';
 import { version } from './version.js';
@@ -117,6 +118,7 @@ export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly 
     ],
     stopping: () => kit.stopping(),
   });
+  const metrics = metricsRoutes({ metrics: rooms.metrics, token: settings.metricsToken });
   const app = await buildWeb({
     log,
     db: database.db,
@@ -127,7 +129,7 @@ export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly 
     findContentTarget: rooms.findContentTarget,
     accessLog: settings.accessLog,
     translateError,
-    routes: [health, ...rooms.routes],
+    routes: [health, metrics, ...rooms.routes],
   });
   return { app, rooms };
 }

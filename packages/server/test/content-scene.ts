@@ -16,6 +16,7 @@ import { originalKey, variantKey } from '../src/foundation/blobs/keys.js';
 import type { Clock } from '../src/foundation/clock.js';
 import type { Db } from '../src/foundation/database/connect.js';
 import { createApp } from '../src/foundation/http/app.js';
+import { createMetrics } from '../src/foundation/metrics.js';
 import { newId } from '../src/foundation/ids.js';
 import { createLog, type Log } from '../src/foundation/log.js';
 import { LeaseLost, type JobContext, type JobHandler } from '../src/foundation/queue/define.js';
@@ -217,6 +218,8 @@ export interface Server {
   readonly origin: string;
   readonly links: Links;
   readonly delivery: Delivery;
+  /** What a counter of the server says. */
+  counted(name: string): Promise<readonly { readonly labels: object; readonly value: number }[]>;
   /** A request as the person with this id, or as nobody; never follows a redirect. */
   fetch(path: string, init?: RequestInit & { readonly as?: string }): Promise<Response>;
   close(): Promise<void>;
@@ -239,6 +242,7 @@ export async function startServer(scene: Scene, options: ServerOptions): Promise
       },
     ],
   });
+  const metrics = createMetrics();
   const delivery = createDelivery({
     db: scene.db,
     blobs: options.blobs ?? scene.blobs,
@@ -249,6 +253,7 @@ export async function startServer(scene: Scene, options: ServerOptions): Promise
     maxWaitSeconds: options.maxWaitSeconds ?? 30,
     maxLinkSeconds: 7 * 24 * 3600,
     publicUrl,
+    metrics,
     ...options.delivery,
   });
   delivery.routes(app);
@@ -258,6 +263,7 @@ export async function startServer(scene: Scene, options: ServerOptions): Promise
     origin,
     links,
     delivery,
+    counted: async (name) => (await metrics.registry.getSingleMetric(name)?.get())?.values ?? [],
     fetch(path, { as, ...init } = {}) {
       const headers = new Headers(init.headers);
       if (as !== undefined) headers.set('x-test-user', as);

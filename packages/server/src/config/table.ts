@@ -124,6 +124,12 @@ export const table = {
     standard: 'true',
     doc: 'One log line per request.',
   }),
+  metricsToken: server.optional({
+    name: 'MBK_METRICS_TOKEN',
+    kind: signingSecret(),
+    otherwise: 'there is no `/metrics`',
+    doc: 'Bearer token with which Prometheus reads `/metrics` of each process that answers requests.',
+  }),
   shutdownTimeoutMs: server.given({
     name: 'MBK_SHUTDOWN_TIMEOUT',
     kind: duration({ min: '0s', max: '1h' }),

@@ -22,7 +22,12 @@ export interface BytesOptions {
   readonly memory: BlobMemory;
   /** Compare whole answers with the row's SHA-256 while they are sent. */
   readonly verify: boolean;
+  /** Counts bytes that cannot be sent as their row promises. */
+  readonly onFault: (kind: BlobFault) => void;
 }
+
+/** What is wrong with bytes in the store; `broken`: they ended, or changed, after the header was out. */
+export type BlobFault = 'missing' | 'truncated' | 'altered' | 'unavailable' | 'broken';
 
 /**
  * Opens stored bytes for an answer whose length is promised by the row. What the store holds must have that
@@ -46,11 +51,11 @@ export async function openBytes(
         }));
       return range ? whole.subarray(range.start, range.end + 1) : whole;
     } catch (error) {
-      throw translate(error);
+      throw told(options, error);
     }
   }
   const bytes = await open(options.blobs, source, range).catch((error: unknown) => {
-    throw translate(error);
+    throw told(options, error);
   });
   if (!verify || range) return bytes;
   if (!Buffer.isBuffer(bytes)) {
@@ -62,7 +67,7 @@ export async function openBytes(
   try {
     assertIntact(bytes, source);
   } catch (error) {
-    throw translate(error);
+    throw told(options, error);
   }
   return bytes;
 }
@@ -113,6 +118,21 @@ async function readWhole({ body, key }: Blob, length: number): Promise<Buffer> {
   if (size !== length) throw new BlobTruncated(`the store sent ${size} bytes of ${length}`, key);
   const [first] = chunks;
   return first && chunks.length === 1 ? first : Buffer.concat(chunks, size);
+}
+
+/** Counts a fault, and makes a problem of it. */
+function told({ onFault }: BytesOptions, error: unknown): unknown {
+  const kind = faultOf(error);
+  if (kind !== undefined) onFault(kind);
+  return translate(error);
+}
+
+/** Undefined for what is no fault of the store. */
+function faultOf(error: unknown): BlobFault | undefined {
+  if (error instanceof BlobAltered) return 'altered';
+  if (error instanceof BlobMissing) return 'missing';
+  if (error instanceof BlobTruncated || error instanceof RangeError) return 'truncated';
+  return error instanceof StoreUnavailable ? 'unavailable' : undefined;
 }
 
 function translate(error: unknown): unknown {

@@ -9,6 +9,7 @@ import type { ProjectSettings } from '../projects/settings.js';
 import type { ContentQuery, ContentRequest } from './content-request.js';
 import { findVariant, type LazyOptions } from './lazy.js';
 import type { Placeholders } from './placeholder.js';
+import type { BlobFault } from './bytes.js';
 import type { BlobMemory } from './blob-memory.js';
 import type { ContentRow } from './queries.js';
 import type { RowCache } from './row-cache.js';
@@ -27,6 +28,7 @@ export interface ContentOptions extends LazyOptions {
   readonly mode: ProjectSettings['delivery']['mode'];
   readonly rows: RowCache;
   readonly memory: BlobMemory;
+  readonly onFault: (kind: BlobFault) => void;
   /** Compare whole answers with the row's SHA-256 while they are sent. */
   readonly verify: boolean;
   /** A CDN stands in front: what is public is sent by us, so that it can be kept there. */

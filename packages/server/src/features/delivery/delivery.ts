@@ -2,6 +2,7 @@ import type { BlobStore } from '../../foundation/blobs/blob-store.js';
 import type { Clock } from '../../foundation/clock.js';
 import type { Db } from '../../foundation/database/connect.js';
 import type { Routes } from '../../foundation/http/app.js';
+import type { Metrics } from '../../foundation/metrics.js';
 import type { ProjectSettings } from '../projects/settings.js';
 import type { VariantRequests } from '../variants/variants.js';
 import { linkRoutes } from './link-routes.js';
@@ -35,6 +36,7 @@ export interface DeliveryOptions {
   readonly verifyReads?: boolean;
   /** Path under which a proxy in front (nginx) reads the blobs itself. */
   readonly accelPrefix?: string | undefined;
+  readonly metrics: Metrics;
 }
 
 export interface Delivery {
@@ -49,11 +51,17 @@ export function createDelivery({
   publicUrl,
   cdnUrl,
   maxLinkSeconds,
+  metrics,
   ...options
 }: DeliveryOptions): Delivery {
   const { db, memoryBytes = 0, verifyReads = false, accelPrefix } = options;
   const settings = createSettingsCache();
   const rows = createRowCache({ db });
+  const faults = metrics.counter(
+    'blob_faults_total',
+    'Answers whose bytes could not be sent as their row promises.',
+    ['kind'],
+  );
   const mountContent = contentRoutes({
     ...options,
     urls: createUrls({ base: publicUrl, cdn: cdnUrl }, links),
@@ -61,6 +69,7 @@ export function createDelivery({
     settings,
     rows,
     memory: createBlobMemory(memoryBytes),
+    onFault: (kind) => faults.inc({ kind }),
     verify: verifyReads,
     behindCdn: cdnUrl !== undefined,
     accelPrefix,

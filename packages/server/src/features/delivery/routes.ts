@@ -122,6 +122,7 @@ async function sendContent(
   if (bytes instanceof Readable) {
     // The header is out: the framework ends the connection, and nobody else would say why.
     bytes.once('error', (error) => {
+      options.onFault('broken');
       request.log.error({ err: error, fileId: access.fileId }, 'the bytes of an answer ended early');
     });
   }

@@ -97,7 +97,21 @@ describe('the bytes of a file', () => {
     expect(await bytesOf(answer)).toEqual(thousand.subarray(start, end + 1));
   });
 
-  it.each(['bytes=0-1,4-5', 'bytes=5-2', 'items=0-1', 'bytes=x'])(
+  it('with If-Range as the date of the bytes, which is a second old, are sent in part', async () => {
+    await scene.db
+      .updateTable('files')
+      .set({ created_at: new Date('2026-01-02T03:04:05.678Z') })
+      .where('id', '=', file.id)
+      .execute();
+    server.delivery.forget(file.id);
+    const date = 'Fri, 02 Jan 2026 03:04:05 GMT';
+    const headers = { range: 'bytes=0-9', 'if-range': date };
+    const answer = await server.fetch(`/files/${file.id}/content`, { headers });
+    expect([answer.status, answer.headers.get('last-modified')]).toEqual([206, date]);
+    expect(await bytesOf(answer)).toHaveLength(10);
+  });
+
+  it.each(['bytes=0-1,4-5', 'bytes=0-,0-,0-', 'bytes=0-99,50-149', 'bytes=5-2', 'items=0-1', 'bytes=x'])(
     'are sent whole for Range: %s',
     async (range) => {
       const answer = await server.fetch(`/files/${file.id}/content`, { headers: { range } });
@@ -121,6 +135,7 @@ describe('the bytes of a file', () => {
     ['a weak tag', `W/${tagOf(thousand)}`, 200],
     ['another tag', '"other"', 200],
     ['an old date', 'Sun, 06 Nov 1994 08:49:37 GMT', 200],
+    ['a later date', 'Fri, 01 Jan 2100 00:00:00 GMT', 200],
   ])('with If-Range as %s', async (_what, ifRange, status) => {
     const headers = { range: 'bytes=0-9', 'if-range': ifRange };
     const answer = await server.fetch(`/files/${file.id}/content`, { headers });
@@ -371,6 +386,7 @@ describe('bytes that the store does not have as the row says', () => {
     const file = await scene.file(open, { bytes });
     await spoil(pathOf(file));
     const before = scene.lines.length;
+    const counted = await faultsOf(server);
     const answer = await server.fetch(`/files/${file.id}/content`, { headers });
     expect(answer.status).toBe(502);
     expect(answer.headers.get('cache-control')).toBe('no-store');
@@ -378,6 +394,7 @@ describe('bytes that the store does not have as the row says', () => {
     expect(answer.headers.get('etag')).toBeNull();
     const errors = scene.lines.slice(before).filter(({ level }) => level === 'error');
     expect(errors).toEqual([expect.objectContaining({ code: 'blob-unavailable' })]);
+    expect(await faultsOf(server)).toBe(counted + 1);
   });
 
   it('are noticed after the header too: the connection ends, and not as if all were well', async () => {
@@ -399,6 +416,9 @@ describe('bytes that the store does not have as the row says', () => {
       expect(received.size).toBeLessThan(large.length);
       const told = scene.lines.filter(({ err }) => JSON.stringify(err ?? '').includes('the store went away'));
       expect(told).toHaveLength(1);
+      expect(await faulty.counted('mediablobkit_blob_faults_total')).toEqual([
+        { labels: { kind: 'broken' }, value: 1 },
+      ]);
     } finally {
       await faulty.close();
     }
@@ -503,3 +523,9 @@ describe('a store that has URLs of its own', () => {
     expect(await bytesOf(await presigning.fetch(`/files/${other.id}/content`))).toEqual(thousand);
   });
 });
+
+/** Answers whose bytes could not be sent, as the server counts them. */
+async function faultsOf(server: Server): Promise<number> {
+  const values = await server.counted('mediablobkit_blob_faults_total');
+  return values.reduce((sum, { value }) => sum + value, 0);
+}
