@@ -98,6 +98,12 @@ export function abortedUploads(count: number, open: () => Promise<BlobStore | un
     expect(files).toEqual([]);
 
     await noImportIsUnderWay(scene);
+    // The time of a direct upload counts from the end of its last address.
+    await scene.db
+      .updateTable('uploads')
+      .set({ active_at: sql<Date>`now()` })
+      .where('active_at', '>', sql<Date>`now()`)
+      .execute();
     // The same database and store, where an upload is given up after a second of silence.
     const impatient = await createUploadKit({
       beside: scene,
@@ -122,8 +128,9 @@ export function abortedUploads(count: number, open: () => Promise<BlobStore | un
   /** Descriptors of the store, and whether there are more of all kinds than pools may open anew. */
   const leaked = (before: number) => ({
     files: openFiles().filter((path) => path.startsWith(scene.folder)),
-    // The second kit's listener and its pool of ten.
-    more: descriptors() > before + 12,
+    // The second kit's listener and its pool of ten; sixteen connections that are kept alive, at both ends. A way that
+    // leaked would leave a tenth of all.
+    more: descriptors() > before + count / 12,
   });
 }
 
@@ -155,12 +162,12 @@ const waysToFail: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
   },
   'direct never completed': async (scene) => {
     const { put } = await beginDirect(scene, { filename: 'a.bin', size: 1000 });
-    await send(put, pattern(1000));
+    await send(scene, put, pattern(1000));
   },
   'direct PUT cut': async (scene) => {
     const { put } = await beginDirect(scene, { filename: 'a.bin', size: 8 * mebibyte });
     if (!put) throw new Error('there is no address to put to');
-    const { port, pathname, search } = new URL(put.url);
+    const { port, pathname, search } = new URL(reachable(scene.url, put.url));
     const headers = Object.entries(put.headers).map(([name, value]) => `${name}: ${value}`);
     await cut(Number(port) || scene.port, `PUT ${pathname}${search}`, headers);
   },
@@ -168,7 +175,7 @@ const waysToFail: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
     const { id } = await beginDirect(scene, { filename: 'a.bin', size: 20 * mebibyte, via: 'multipart' });
     const answer = await post(scene, `uploads/${id}/parts`, { numbers: [1, 2] });
     const { data } = (await answer.json()) as { data: Signed[] };
-    await send(data[0], pattern(8 * mebibyte));
+    await send(scene, data[0], pattern(8 * mebibyte));
   },
   'import whose source stops': async (scene) => {
     const answer = await post(scene, 'import', { url: `http://127.0.0.1:${scene.source.port}/a.bin` });
@@ -208,6 +215,9 @@ async function cut(port: number, line: string, headers: readonly string[], start
   await closed;
 }
 
+/** The server believes that it is reached under another name. */
+const reachable = (url: string, address: string): string => address.replace('http://media.test', url);
+
 async function beginTus({ url, projectId }: Scene): Promise<string> {
   const answer = await fetch(`${url}/projects/${projectId}/tus`, {
     method: 'POST',
@@ -232,9 +242,9 @@ function post({ url, projectId }: Scene, path: string, body: object): Promise<Re
   });
 }
 
-async function send(signed: Signed | undefined, bytes: Buffer): Promise<void> {
+async function send({ url }: Scene, signed: Signed | undefined, bytes: Buffer): Promise<void> {
   if (!signed) throw new Error('there is no address to put to');
-  const answer = await fetch(signed.url, {
+  const answer = await fetch(reachable(url, signed.url), {
     method: signed.method,
     headers: signed.headers,
     body: new Uint8Array(bytes),
