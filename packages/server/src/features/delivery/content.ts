@@ -11,6 +11,7 @@ import { findVariant, type LazyOptions } from './lazy.js';
 import type { Placeholders } from './placeholder.js';
 import type { BlobFault } from './bytes.js';
 import type { BlobMemory } from './blob-memory.js';
+import { presignWindowSeconds, type PresignedUrls } from './presigned.js';
 import type { ContentRow } from './queries.js';
 import type { RowCache } from './row-cache.js';
 import type { SettingsCache } from './settings-cache.js';
@@ -28,6 +29,7 @@ export interface ContentOptions extends LazyOptions {
   readonly mode: ProjectSettings['delivery']['mode'];
   readonly rows: RowCache;
   readonly memory: BlobMemory;
+  readonly presigned: PresignedUrls;
   readonly onFault: (kind: BlobFault) => void;
   /** Compare whole answers with the row's SHA-256 while they are sent. */
   readonly verify: boolean;
@@ -54,9 +56,6 @@ export interface ContentAnswer {
 const nothing = { kind: 'none' } as const;
 /** A year, the longest that caches keep anything; the URL changes with the bytes. */
 const immutable = 'public, max-age=31536000, immutable';
-/** Presigned URLs are signed as of the beginning of such a window, so that within it they are equal. */
-const presignWindowSeconds = 15 * 60;
-
 /**
  * Answers a request for bytes: what is sent, and with which header. The row alone decides; the store is
  * asked only by whoever sends the body.
@@ -118,8 +117,12 @@ async function answerSource(
   }
 
   const disposition = dispositionOf(query, source);
-  const redirect = await redirectTo(options, request, row, settings, source, disposition, caching);
-  if (redirect) return redirect;
+  if (mayRedirect(options, request, row, settings)) {
+    const redirect = await redirectTo(options, row, settings, source, disposition, caching);
+    if (redirect) return redirect;
+  }
+  const isPlain = headers.range === undefined && options.accelPrefix === undefined;
+  if (isPlain) return wholeAnswer(source, caching, disposition);
 
   const sent = {
     ...contentSafetyHeaders,
@@ -138,7 +141,6 @@ async function answerSource(
   }
   // Range is defined for GET alone (RFC 9110 §14.2).
   const range =
-    headers.range !== undefined &&
     request.method === 'GET' &&
     rangeCounts(headers['if-range']?.toString(), source, new Date(options.clock.now()))
       ? readRange(headers.range, source.size)
@@ -161,12 +163,38 @@ async function answerSource(
         body: { kind: 'blob', source, range },
       };
     case 'whole':
-      return {
-        status: 200,
-        headers: { ...sent, 'accept-ranges': 'bytes', 'content-length': source.size },
-        body: { kind: 'blob', source, range: undefined },
-      };
+      return wholeAnswer(source, caching, disposition);
   }
+}
+
+interface Whole {
+  readonly caching: string;
+  readonly disposition: string;
+  readonly answer: ContentAnswer;
+}
+
+/** Nearly all requests are for whole bytes, and alike: their answer is made once for a row. */
+const wholeAnswers = new WeakMap<Source, Whole>();
+
+function wholeAnswer(source: Source, caching: string, disposition: string): ContentAnswer {
+  const known = wholeAnswers.get(source);
+  if (known?.caching === caching && known.disposition === disposition) return known.answer;
+  const answer: ContentAnswer = {
+    status: 200,
+    headers: {
+      ...contentSafetyHeaders,
+      etag: source.etag,
+      'last-modified': source.modified,
+      'cache-control': caching,
+      'content-type': source.mimeType,
+      'content-disposition': disposition,
+      'accept-ranges': 'bytes',
+      'content-length': source.size,
+    },
+    body: { kind: 'blob', source, range: undefined },
+  };
+  wholeAnswers.set(source, { caching, disposition, answer });
+  return answer;
 }
 
 /**
@@ -188,8 +216,10 @@ async function answerOriginalInstead(
 ): Promise<ContentAnswer> {
   const disposition = dispositionOf(request.query, source);
   const told = { 'cache-control': 'no-store', 'x-variant-fallback': 'original' };
-  const redirect = await redirectTo(options, request, row, settings, source, disposition, 'no-store');
-  if (redirect) return { ...redirect, headers: { ...redirect.headers, ...told } };
+  if (mayRedirect(options, request, row, settings)) {
+    const redirect = await redirectTo(options, row, settings, source, disposition, 'no-store');
+    if (redirect) return { ...redirect, headers: { ...redirect.headers, ...told } };
+  }
   return {
     status: 200,
     headers: {
@@ -219,40 +249,43 @@ function answerPlaceholder(bytes: Buffer): ContentAnswer {
 }
 
 /**
- * Sends a GET to the store when the project or the server wants that and the store can. A HEAD is answered here:
- * a URL presigned for GET refuses it.
+ * Whether a GET may be sent to the store: when the project or the server wants that and the store can. A HEAD is answered
+ * here: a URL presigned for GET refuses it.
  */
-async function redirectTo(
+function mayRedirect(
   options: ContentOptions,
   request: ContentRequest,
+  row: ContentRow,
+  settings: ProjectSettings,
+): boolean {
+  const mode = settings.delivery.mode === 'auto' ? options.mode : settings.delivery.mode;
+  if (mode === 'proxy' || request.method === 'HEAD' || options.presigned.none) return false;
+  return !options.behindCdn || visibilityOf(row, settings) === 'private';
+}
+
+/** Undefined when the store signs nothing. */
+async function redirectTo(
+  options: ContentOptions,
   row: ContentRow,
   settings: ProjectSettings,
   source: Source,
   disposition: string,
   cacheControl: string,
 ): Promise<ContentAnswer | undefined> {
-  const mode = settings.delivery.mode === 'auto' ? options.mode : settings.delivery.mode;
-  if (mode === 'proxy' || request.method === 'HEAD') return undefined;
-  const visibility = visibilityOf(row, settings);
-  if (options.behindCdn && visibility === 'public') return undefined;
   const now = options.clock.now() / 1000;
-  const windowStart = Math.floor(now / presignWindowSeconds) * presignWindowSeconds;
-  const location = await options.blobs.presignGet(source.key, {
-    signedAt: new Date(windowStart * 1000),
-    // Works for at least one window after the last moment it is handed out.
-    expiresIn: 2 * presignWindowSeconds,
-    contentType: source.mimeType,
-    contentDisposition: disposition,
-    cacheControl,
-  });
-  if (location === undefined) return undefined;
-  // Temporary credentials end a signature before its time; nobody keeps the way to it for longer.
-  const signed = Number(new URL(location).searchParams.get('X-Amz-Expires') ?? Infinity);
-  const left = Math.max(0, Math.floor(windowStart + Math.min(presignWindowSeconds, signed) - now));
+  const signed = await options.presigned.urlFor(
+    source,
+    { contentDisposition: disposition, cacheControl },
+    now,
+  );
+  if (!signed) return undefined;
+  // Nobody keeps the way for longer than the window, nor than it leads anywhere.
+  const windowEnd = (Math.floor(now / presignWindowSeconds) + 1) * presignWindowSeconds;
+  const left = Math.max(0, Math.floor(Math.min(windowEnd, signed.until) - now));
   const keep = Math.min(left, settings.delivery.cacheSeconds);
   return {
     status: 302,
-    headers: { location, 'cache-control': `${visibility}, max-age=${keep}` },
+    headers: { location: signed.url, 'cache-control': `${visibilityOf(row, settings)}, max-age=${keep}` },
     body: nothing,
   };
 }

@@ -10,6 +10,7 @@ import type { Links } from './links.js';
 import { createPlaceholders } from './placeholder.js';
 import { createBlobMemory } from './blob-memory.js';
 import { contentRoutes } from './routes.js';
+import { createPresignedUrls } from './presigned.js';
 import { createRowCache } from './row-cache.js';
 import { createSettingsCache } from './settings-cache.js';
 import { createUrls } from './urls.js';
@@ -69,6 +70,7 @@ export function createDelivery({
     settings,
     rows,
     memory: createBlobMemory(memoryBytes),
+    presigned: createPresignedUrls(options.blobs),
     onFault: (kind) => faults.inc({ kind }),
     verify: verifyReads,
     behindCdn: cdnUrl !== undefined,
