@@ -26,7 +26,7 @@ const features = [
 /** Rooms top to bottom. Rooms on one line share a floor and do not know one another. */
 const floors = [
   ['(main[.]ts$|commands/)'],
-  ['(web|work|openapi|health|translate-error)[.]ts$'],
+  ['(web|work|openapi|health|metrics|translate-error)[.]ts$'],
   ['kit[.]ts$'],
   ...features.map((feature) => [`features/${feature}/`]),
   ['foundation/queue/'],

@@ -6,6 +6,8 @@ import type { Source } from './source.js';
 
 /** Small blobs that are asked for again and again, kept in memory. */
 export interface BlobMemory {
+  /** Whether the blob is here, or has been asked for before: what is asked for once must not drive out what many want. */
+  isWanted(source: Pick<Source, 'key'>): boolean;
   /** The bytes, when they are here already. */
   peek(source: Pick<Source, 'key'>): Buffer | undefined;
   /** The bytes when they are here; otherwise `read` brings them, once however many ask, and they are kept if they fit. */
@@ -16,6 +18,8 @@ export interface BlobMemory {
 
 /** Largest blob that is kept: 64 MiB hold some hundreds of them, or thousands of thumbnails. */
 const largest = 256 * 1024;
+/** Keys remembered of which one request has come, some 2 MB. */
+const keptKeys = 20_000;
 /** What an entry takes beside its bytes. */
 const entryBytes = 512;
 
@@ -45,9 +49,15 @@ export function createBlobMemory(maxBytes: number): BlobMemory {
       return bytes;
     },
   });
+  const asked = new LRUCache<string, true>({ max: keptKeys });
   const takes = (size: number): boolean => size <= largest && size + entryBytes <= maxBytes;
   return {
     takes,
+    isWanted({ key }) {
+      if (cache.has(key) || asked.has(key)) return true;
+      asked.set(key, true);
+      return false;
+    },
     peek: ({ key }) => cache.get(key),
     async get(source, read) {
       if (!takes(source.size)) return read();

@@ -12,6 +12,7 @@ import {
 } from '../../foundation/blobs/blob-store.js';
 import { Problem } from '../../foundation/problems.js';
 import { BlobAltered, assertIntact, type BlobMemory } from './blob-memory.js';
+import type { LentBuffers } from './lent-buffers.js';
 import type { Source } from './source.js';
 
 /** Answers up to this size are read whole before their header goes out: cheaper than a stream, and never cut. */
@@ -20,6 +21,8 @@ const wholeReadBytes = 256 * 1024;
 export interface BytesOptions {
   readonly blobs: BlobStore;
   readonly memory: BlobMemory;
+  /** Answers that nobody keeps are read into these; whoever has sent one gives it back. */
+  readonly buffers: LentBuffers;
   /** Compare whole answers with the row's SHA-256 while they are sent. */
   readonly verify: boolean;
   /** Counts bytes that cannot be sent as their row promises. */
@@ -40,8 +43,8 @@ export async function openBytes(
   source: Pick<Source, 'key' | 'size' | 'sha256'>,
   range: { readonly start: number; readonly end: number } | undefined,
 ): Promise<Buffer | Readable> {
-  const { memory, verify } = options;
-  if (memory.takes(source.size)) {
+  const { memory, verify, buffers } = options;
+  if (memory.takes(source.size) && memory.isWanted(source)) {
     try {
       const whole =
         memory.peek(source) ??
@@ -54,7 +57,7 @@ export async function openBytes(
       throw told(options, error);
     }
   }
-  const bytes = await open(options.blobs, source, range).catch((error: unknown) => {
+  const bytes = await open(options.blobs, source, range, buffers).catch((error: unknown) => {
     throw told(options, error);
   });
   if (!verify || range) return bytes;
@@ -94,9 +97,13 @@ async function open(
   blobs: BlobStore,
   source: Pick<Source, 'key' | 'size'>,
   range: { readonly start: number; readonly end: number } | undefined,
+  buffers?: LentBuffers,
 ): Promise<Buffer | Readable> {
   const length = range ? range.end - range.start + 1 : source.size;
-  const blob = await blobs.get(source.key, range ? { range } : {});
+  const blob = await blobs.get(source.key, {
+    ...(range ? { range } : {}),
+    ...(buffers ? { lend: (size: number) => buffers.lend(size) } : {}),
+  });
   if (blob.size !== source.size) {
     if (!blob.bytes) blob.body.destroy();
     throw new BlobTruncated(`the store holds ${blob.size} bytes of ${source.size}`, source.key);

@@ -1,4 +1,5 @@
 import http from 'node:http';
+import { buffer } from 'node:stream/consumers';
 
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
@@ -125,23 +126,67 @@ describe('what is remembered of a file', () => {
     for (const answer of answers) expect(await answer.text()).toBe('some bytes');
   });
 
-  it('small bytes are sent from memory, whatever becomes of the store', async () => {
+  it('small bytes that are asked for again are sent from memory, whatever becomes of the store', async () => {
     const one = await file();
-    expect(await (await read(one.id)).text()).toBe('some bytes');
+    for (let time = 0; time < 2; time++) expect(await (await read(one.id)).text()).toBe('some bytes');
     await scene.blobs.delete(one.key);
     expect(await (await read(one.id)).text()).toBe('some bytes');
     const part = await server.fetch(`/files/${one.id}/content`, { headers: { range: 'bytes=5-' } });
     expect([part.status, await part.text()]).toEqual([206, 'bytes']);
   });
 
+  it('bytes that are asked for once drive out nothing', async () => {
+    const one = await file();
+    expect(await (await read(one.id)).text()).toBe('some bytes');
+    await scene.blobs.delete(one.key);
+    expect((await read(one.id)).status).toBe(502);
+  });
+
   it('bytes that were altered in the store never come in', async () => {
     const one = await file();
+    await read(one.id);
     await scene.blobs.put(one.key, Buffer.from('SOME BYTES'));
     const answer = await read(one.id);
     expect([answer.status, ((await answer.json()) as { code: string }).code]).toEqual([
       502,
       'blob-unavailable',
     ]);
+  });
+});
+
+describe('small answers at the same time', () => {
+  it('never share memory, however fast they are read, and whoever leaves', async () => {
+    const server = await startServer(scene, { variants });
+    const size = 200_000;
+    const files = await Promise.all(
+      Array.from({ length: 16 }, (_, index) => scene.file(open, { bytes: Buffer.alloc(size, index) })),
+    );
+    const readOne = (index: number, leaves: boolean) =>
+      new Promise<Buffer | undefined>((resolve, reject) => {
+        const url = `${server.origin}/files/${files[index % files.length]!.id}/content`;
+        const request = http.get(url, { agent: false }, (answer) => {
+          if (leaves) {
+            answer.destroy();
+            resolve(undefined);
+            return;
+          }
+          // Every third is read only when the others are through.
+          setTimeout(() => void buffer(answer).then(resolve, reject), index % 3 === 0 ? 100 : 0);
+        });
+        request.on('error', (error) => (leaves ? resolve(undefined) : reject(error)));
+      });
+    try {
+      for (let round = 0; round < 3; round++) {
+        const bodies = await Promise.all(
+          Array.from({ length: 160 }, (_, index) => readOne(index, index % 7 === 0)),
+        );
+        for (const [index, body] of bodies.entries()) {
+          if (body) expect(body.equals(Buffer.alloc(size, index % files.length))).toBe(true);
+        }
+      }
+    } finally {
+      await server.close();
+    }
   });
 });
 

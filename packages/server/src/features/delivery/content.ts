@@ -8,6 +8,7 @@ import { Problem } from '../../foundation/problems.js';
 import type { ProjectSettings } from '../projects/settings.js';
 import type { ContentQuery, ContentRequest } from './content-request.js';
 import { findVariant, type LazyOptions } from './lazy.js';
+import type { LentBuffers } from './lent-buffers.js';
 import type { Placeholders } from './placeholder.js';
 import type { BlobFault } from './bytes.js';
 import type { BlobMemory } from './blob-memory.js';
@@ -29,6 +30,7 @@ export interface ContentOptions extends LazyOptions {
   readonly mode: ProjectSettings['delivery']['mode'];
   readonly rows: RowCache;
   readonly memory: BlobMemory;
+  readonly buffers: LentBuffers;
   readonly presigned: PresignedUrls;
   readonly onFault: (kind: BlobFault) => void;
   /** Compare whole answers with the row's SHA-256 while they are sent. */

@@ -7,6 +7,7 @@ import type { ProjectSettings } from '../projects/settings.js';
 import type { VariantRequests } from '../variants/variants.js';
 import { linkRoutes } from './link-routes.js';
 import type { Links } from './links.js';
+import { createLentBuffers } from './lent-buffers.js';
 import { createPlaceholders } from './placeholder.js';
 import { createBlobMemory } from './blob-memory.js';
 import { contentRoutes } from './routes.js';
@@ -70,6 +71,7 @@ export function createDelivery({
     settings,
     rows,
     memory: createBlobMemory(memoryBytes),
+    buffers: createLentBuffers(),
     presigned: createPresignedUrls(options.blobs),
     onFault: (kind) => faults.inc({ kind }),
     verify: verifyReads,

@@ -126,5 +126,7 @@ async function sendContent(
       request.log.error({ err: error, fileId: access.fileId }, 'the bytes of an answer ended early');
     });
   }
+  // Only what was sent to its end: then neither the framework nor the kernel looks at it any more.
+  if (Buffer.isBuffer(bytes)) reply.raw.once('finish', () => options.buffers.giveBack(bytes));
   return reply.code(answer.status).headers(answer.headers).send(bytes);
 }

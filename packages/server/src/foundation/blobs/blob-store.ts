@@ -32,6 +32,8 @@ export interface GetOptions {
    */
   readonly range?: { readonly start: number; readonly end: number };
   readonly signal?: AbortSignal;
+  /** Lends memory of this length for bytes that the store reads at once (`Blob.bytes`); new memory when absent. */
+  readonly lend?: (length: number) => Buffer;
 }
 
 /** A blob being read; `size` is that of the whole blob, whatever range is asked for. */

@@ -51,15 +51,25 @@ export function standsAt(descriptor: number, path: string): boolean {
 }
 
 /** Reads a window whole; `BlobTruncated` when the file ends inside it. */
-export async function readFully(descriptor: number, window: Window, key: string): Promise<Buffer> {
-  const filling = fill(window, key);
+export async function readFully(
+  descriptor: number,
+  window: Window,
+  key: string,
+  lend?: (length: number) => Buffer,
+): Promise<Buffer> {
+  const filling = fill(window, key, lend);
   while (!filling.done()) filling.got(await readAt(descriptor, filling.rest(), filling.position()));
   return filling.bytes;
 }
 
 /** The same, in the thread of the caller. */
-export function readFullySync(descriptor: number, window: Window, key: string): Buffer {
-  const filling = fill(window, key);
+export function readFullySync(
+  descriptor: number,
+  window: Window,
+  key: string,
+  lend?: (length: number) => Buffer,
+): Buffer {
+  const filling = fill(window, key, lend);
   while (!filling.done()) {
     const rest = filling.rest();
     filling.got(readSync(descriptor, rest, 0, rest.length, filling.position()));
@@ -67,8 +77,10 @@ export function readFullySync(descriptor: number, window: Window, key: string): 
   return filling.bytes;
 }
 
-function fill({ start, length }: Window, key: string) {
-  const bytes = Buffer.allocUnsafeSlow(length);
+const newMemory = (length: number): Buffer => Buffer.allocUnsafeSlow(length);
+
+function fill({ start, length }: Window, key: string, lend: (length: number) => Buffer = newMemory) {
+  const bytes = lend(length);
   let filled = 0;
   return {
     bytes,

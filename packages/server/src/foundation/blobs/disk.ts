@@ -75,7 +75,7 @@ export async function openDiskStore({ folder, log }: DiskStoreOptions): Promise<
     }
   };
 
-  const get = async (key: string, { range, signal }: GetOptions = {}): Promise<Blob> => {
+  const get = async (key: string, { range, signal, lend }: GetOptions = {}): Promise<Blob> => {
     assertKey(key);
     assertRange(range);
     signal?.throwIfAborted();
@@ -97,8 +97,8 @@ export async function openDiskStore({ folder, log }: DiskStoreOptions): Promise<
         return { ...blob, body: abortable(body, signal) };
       }
       const bytes = atOnce
-        ? readFullySync(descriptor, window, key)
-        : await readFully(descriptor, window, key);
+        ? readFullySync(descriptor, window, key, lend)
+        : await readFully(descriptor, window, key, lend);
       if (atOnce) pace.took(performance.now() - began);
       return {
         ...blob,
