@@ -11,6 +11,15 @@ export const root = fileURLToPath(new URL('..', import.meta.url));
 /** Clock ticks a second in /proc/PID/stat: 100 on every Linux that Node.js runs on. */
 const ticks = 100;
 
+/** Whether `--name` is given. */
+export const flag = (name) => process.argv.includes(`--${name}`);
+
+/** The number of `--name=…`. */
+export function option(name, standard) {
+  const given = process.argv.find((argument) => argument.startsWith(`--${name}=`));
+  return given ? Number(given.slice(name.length + 3)) : standard;
+}
+
 export async function freePort() {
   const server = createServer();
   server.listen(0, '127.0.0.1');

@@ -20,7 +20,9 @@ import { fileURLToPath } from 'node:url';
 import {
   bucketOn,
   cpuOf,
+  flag,
   median,
+  option,
   root,
   start,
   startNginx,
@@ -30,11 +32,6 @@ import {
   verdict,
 } from '../machine.mjs';
 
-const flag = (name) => process.argv.includes(`--${name}`);
-const option = (name, standard) => {
-  const given = process.argv.find((argument) => argument.startsWith(`--${name}=`));
-  return given ? Number(given.slice(name.length + 3)) : standard;
-};
 const seconds = option('seconds', 4);
 const rounds = option('rounds', 3);
 const here = fileURLToPath(new URL('.', import.meta.url));

@@ -44,7 +44,7 @@ const ways = {
     const json = { ...headers, 'content-type': 'application/json' };
     const call = async (path, body) =>
       JSON.parse((await send('POST', url + path, json, Buffer.from(JSON.stringify(body)))).body);
-    const upload = await call('', { filename: 'bench.bin', size: bytes });
+    const upload = await call('', { filename: 'bench.bin', size: bytes, via: 'multipart' });
     const { partBytes, partCount } = upload.multipart;
     const numbers = Array.from({ length: partCount }, (_, index) => index + 1);
     const own = (signed) =>

@@ -21,8 +21,10 @@ import { fileURLToPath } from 'node:url';
 import {
   bucketOn,
   cpuOf,
+  flag,
   median,
   memoryOf,
+  option,
   root,
   start,
   startNginx,
@@ -33,11 +35,6 @@ import {
   watchMemory,
 } from '../machine.mjs';
 
-const flag = (name) => process.argv.includes(`--${name}`);
-const option = (name, standard) => {
-  const given = process.argv.find((argument) => argument.startsWith(`--${name}=`));
-  return given ? Number(given.slice(name.length + 3)) : standard;
-};
 const mebibyte = 1024 * 1024;
 const mib = option('mib', 1024);
 const bytes = mib * mebibyte;
@@ -86,7 +83,10 @@ async function measure(pid, job) {
   await new Promise((resolve) => setTimeout(resolve, 500));
   const stop = watchMemory(pid);
   const before = cpuOf(pid);
-  const { seconds } = await tell(client, { bytes, ...job });
+  const { seconds } = await tell(client, { bytes, ...job }).catch((error) => {
+    stop();
+    throw error;
+  });
   // What a job does after the answer counts too.
   await new Promise((resolve) => setTimeout(resolve, 200));
   return { seconds, cpu: cpuOf(pid) - before, peak: stop() };
