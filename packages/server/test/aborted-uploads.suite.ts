@@ -207,8 +207,14 @@ async function cut(port: number, line: string, headers: readonly string[], start
   );
   const sent = randomInt(3) === 0 ? 0 : randomInt(1, 7 * mebibyte);
   await new Promise<void>((resolve) => {
-    socket.once('close', () => resolve());
-    socket.write(pattern(sent), () => resolve());
+    // A server that does not read on must not keep the client.
+    const patience = setTimeout(resolve, 2_000);
+    const leave = (): void => {
+      clearTimeout(patience);
+      resolve();
+    };
+    socket.once('close', leave);
+    socket.write(pattern(sent), leave);
   });
   if (randomInt(2) === 0) socket.resetAndDestroy();
   else socket.destroy();
