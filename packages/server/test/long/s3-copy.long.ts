@@ -21,6 +21,9 @@ const megabyte = 1024 * 1024;
 const slow = 240_000;
 const bucket = 'mediablobkit-copy';
 
+/** Blobs that the command copies at the same time. */
+const copyHands = 8;
+
 for (const name of ['rgw', 'swift'] as const) {
   const url = s3Url(name);
   if (url === undefined) {
@@ -83,7 +86,8 @@ for (const name of ['rgw', 'swift'] as const) {
       const seconds = (performance.now() - begun) / 1000;
       expect(rest).toMatchObject({ code: 0 });
       expect(rest.output).toContain(`Copied and read back: ${count - verified(rest)} blobs`);
-      expect(verified(rest)).toBeLessThanOrEqual(there);
+      // What the killed program had sent to its end may have appeared after it was counted: a blob for each of its hands.
+      expect(verified(rest)).toBeLessThanOrEqual(there + copyHands);
       expect(rest.output).toContain(`MBK_S3_BUCKET=${bucket}`);
       expect(rest.output).not.toContain(keys.AWS_SECRET_ACCESS_KEY);
       expect(await claimStore({ db: scene.db, blobs: s3 })).toBeUndefined();
