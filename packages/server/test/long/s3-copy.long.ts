@@ -22,7 +22,7 @@ const slow = 240_000;
 const bucket = 'mediablobkit-copy';
 
 /** Blobs that the command copies at the same time. */
-const copyHands = 8;
+const copyHands = 6;
 
 for (const name of ['rgw', 'swift'] as const) {
   const url = s3Url(name);
