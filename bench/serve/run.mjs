@@ -135,19 +135,20 @@ async function measureAll() {
   const one = (url, headers = {}) => ({ url, paths: [new URL(url).pathname + new URL(url).search], headers });
   const many = (base, paths) => ({ url: base, paths, headers: {} });
   const names = Array.from({ length: coldFiles }, (_, n) => `/cold${n}`);
+  const fromDisk = (ids) => [
+    many(
+      cold.url,
+      ids.map((id) => `/files/${id}/content`),
+    ),
+    many(
+      reference.url,
+      names.map((name) => `${name}?cold`),
+    ),
+    many(nginx.url, names),
+  ];
   const cases = {
     '50 KB hot': [one(smallUrl), one(`${reference.url}/small`), one(`${nginx.url}/small`)],
-    '50 KB cold': [
-      many(
-        cold.url,
-        coldIds.map((id) => `/files/${id}/content`),
-      ),
-      many(
-        reference.url,
-        names.map((name) => `${name}?cold`),
-      ),
-      many(nginx.url, names),
-    ],
+    '50 KB cold': fromDisk(coldIds),
     '5 MB': [
       one(`${hot.url}/files/${largeId}/content`),
       one(`${reference.url}/large?cold`),
@@ -168,17 +169,7 @@ async function measureAll() {
       one(`${reference.url}/small`),
       one(`${nginx.url}/small`),
     ],
-    '50 KB uncached': [
-      many(
-        cold.url,
-        uncachedIds.map((id) => `/files/${id}/content`),
-      ),
-      many(
-        reference.url,
-        names.map((name) => `${name}?cold`),
-      ),
-      many(nginx.url, names),
-    ],
+    '50 KB uncached': fromDisk(uncachedIds),
     'X-Accel 5 MB': [
       one(`${proxy.url}/files/${accelId}/content`),
       one(`${reference.url}/large?cold`),

@@ -361,7 +361,7 @@ export const table = {
     name: 'MBK_MEMORY_CACHE',
     kind: byteSize({ min: '0', max: '64GiB' }),
     standard: '64MiB',
-    doc: 'Small blobs (256 KiB at most) that are sent again and again are kept in memory, up to so much in all; `0` keeps none.',
+    doc: 'Small blobs (256 KiB at most) that are asked for more than once are kept in memory, up to so much in all; `0` keeps none. While it is not `0`, small blobs are compared with the SHA-256 of their file whenever they are read.',
   }),
   verifyReads: delivery.given({
     name: 'MBK_VERIFY_READS',

@@ -18,7 +18,7 @@ export interface BlobMemory {
 
 /** Largest blob that is kept: 64 MiB hold some hundreds of them, or thousands of thumbnails. */
 const largest = 256 * 1024;
-/** Keys remembered of which one request has come, some 2 MB. */
+/** Keys remembered of which one request has come, some 4 MB. */
 const keptKeys = 20_000;
 /** What an entry takes beside its bytes. */
 const entryBytes = 512;

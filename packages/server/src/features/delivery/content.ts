@@ -1,5 +1,4 @@
 import type { BlobStore } from '../../foundation/blobs/blob-store.js';
-import type { Clock } from '../../foundation/clock.js';
 import type { Db } from '../../foundation/database/connect.js';
 import { judgeConditions, rangeCounts } from '../../foundation/http/conditions.js';
 import { contentSafetyHeaders, dispositionHeader } from '../../foundation/http/content-headers.js';
@@ -10,54 +9,35 @@ import type { ContentQuery, ContentRequest } from './content-request.js';
 import { findVariant, type LazyOptions } from './lazy.js';
 import type { LentBuffers } from './lent-buffers.js';
 import type { Placeholders } from './placeholder.js';
-import type { BlobFault } from './bytes.js';
+import { accelHeaders, nothing, placeholderAnswer, wholeAnswer, type ContentAnswer } from './answers.js';
 import type { BlobMemory } from './blob-memory.js';
-import { presignWindowSeconds, type PresignedUrls } from './presigned.js';
+import type { BlobFault } from './bytes.js';
 import type { ContentRow } from './queries.js';
+import { mayRedirect, redirectTo, type RedirectOptions } from './redirect.js';
 import type { RowCache } from './row-cache.js';
 import type { SettingsCache } from './settings-cache.js';
-import { originalOf, type Source } from './source.js';
+import { originalOf, visibilityOf, type Source } from './source.js';
 import type { Urls } from './urls.js';
 
-export interface ContentOptions extends LazyOptions {
+export interface ContentOptions extends LazyOptions, RedirectOptions {
   readonly db: Db;
   readonly blobs: BlobStore;
   readonly placeholders: Placeholders;
   readonly settings: SettingsCache;
   readonly urls: Urls;
-  readonly clock: Clock;
-  /** How projects whose delivery mode is `auto` are served. */
-  readonly mode: ProjectSettings['delivery']['mode'];
   readonly rows: RowCache;
   readonly memory: BlobMemory;
   readonly buffers: LentBuffers;
-  readonly presigned: PresignedUrls;
   readonly onFault: (kind: BlobFault) => void;
   /** Compare whole answers with the row's SHA-256 while they are sent. */
   readonly verify: boolean;
-  /** A CDN stands in front: what is public is sent by us, so that it can be kept there. */
-  readonly behindCdn: boolean;
   /** Path under which a proxy in front (nginx) reads the blobs itself; undefined: we send them. */
   readonly accelPrefix: string | undefined;
 }
 
-/** What is to be sent; the bytes themselves are opened last. */
-export interface ContentAnswer {
-  readonly status: 200 | 206 | 302 | 304;
-  readonly headers: Readonly<Record<string, string | number>>;
-  readonly body:
-    | { readonly kind: 'none' }
-    | { readonly kind: 'buffer'; readonly bytes: Buffer }
-    | {
-        readonly kind: 'blob';
-        readonly source: Source;
-        readonly range: { readonly start: number; readonly end: number } | undefined;
-      };
-}
-
-const nothing = { kind: 'none' } as const;
 /** A year, the longest that caches keep anything; the URL changes with the bytes. */
 const immutable = 'public, max-age=31536000, immutable';
+
 /**
  * Answers a request for bytes: what is sent, and with which header. The row alone decides; the store is
  * asked only by whoever sends the body.
@@ -90,7 +70,7 @@ export async function answerContent(
     case 'original':
       return answerOriginalInstead(options, request, found.row, settings, originalOf(found.row));
     case 'placeholder':
-      return answerPlaceholder(options.placeholders.of(found.row.file.thumbhash));
+      return placeholderAnswer(options.placeholders.of(found.row.file.thumbhash));
   }
 }
 
@@ -103,14 +83,15 @@ async function answerSource(
 ): Promise<ContentAnswer> {
   const { access, query, headers } = request;
   // Of a private file nothing is kept under a version, and the way back would lead past the caller's credential.
-  const isPublic = visibilityOf(row, settings) === 'public';
+  const visibility = visibilityOf(row, settings);
+  const isPublic = visibility === 'public';
   if (isPublic && query.v !== undefined && query.v !== source.version && access.caller.kind !== 'link') {
     const current = options.urls.publicUrl(row.file.id, { ...query, version: source.version });
     return { status: 302, headers: { location: current, 'cache-control': 'no-store' }, body: nothing };
   }
 
   const { etag, modified } = source;
-  const caching = cacheControl(isPublic ? 'public' : 'private', settings, query, source);
+  const caching = cacheControl(visibility, settings, query, source);
   const verdict = judgeConditions(headers, source);
   if (verdict === 'precondition-failed') throw new Problem('precondition-failed', { headers: { etag } });
   if (verdict === 'not-modified') {
@@ -119,8 +100,9 @@ async function answerSource(
   }
 
   const disposition = dispositionOf(query, source);
-  if (mayRedirect(options, request, row, settings)) {
-    const redirect = await redirectTo(options, row, settings, source, disposition, caching);
+  if (mayRedirect(options, request, settings, visibility)) {
+    const wish = { contentDisposition: disposition, cacheControl: caching };
+    const redirect = await redirectTo(options, source, wish, settings, visibility);
     if (redirect) return redirect;
   }
   const isPlain = headers.range === undefined && options.accelPrefix === undefined;
@@ -169,45 +151,6 @@ async function answerSource(
   }
 }
 
-interface Whole {
-  readonly caching: string;
-  readonly disposition: string;
-  readonly answer: ContentAnswer;
-}
-
-/** Nearly all requests are for whole bytes, and alike: their answer is made once for a row. */
-const wholeAnswers = new WeakMap<Source, Whole>();
-
-function wholeAnswer(source: Source, caching: string, disposition: string): ContentAnswer {
-  const known = wholeAnswers.get(source);
-  if (known?.caching === caching && known.disposition === disposition) return known.answer;
-  const answer: ContentAnswer = {
-    status: 200,
-    headers: {
-      ...contentSafetyHeaders,
-      etag: source.etag,
-      'last-modified': source.modified,
-      'cache-control': caching,
-      'content-type': source.mimeType,
-      'content-disposition': disposition,
-      'accept-ranges': 'bytes',
-      'content-length': source.size,
-    },
-    body: { kind: 'blob', source, range: undefined },
-  };
-  wholeAnswers.set(source, { caching, disposition, answer });
-  return answer;
-}
-
-/**
- * Has nginx send the blob, ranges included (`X-Accel-Redirect`). Without a length of its own nginx would take the answer
- * for unfinished and drop its connection to us.
- */
-function accelHeaders(prefix: string, key: string): Record<string, string | number> {
-  const path = key.split('/').map(encodeURIComponent).join('/');
-  return { 'x-accel-redirect': `${prefix}${path}`, 'content-length': 0 };
-}
-
 /** A fallback says so, may not be kept, and has no tag: it is not what the URL names. */
 async function answerOriginalInstead(
   options: ContentOptions,
@@ -218,8 +161,10 @@ async function answerOriginalInstead(
 ): Promise<ContentAnswer> {
   const disposition = dispositionOf(request.query, source);
   const told = { 'cache-control': 'no-store', 'x-variant-fallback': 'original' };
-  if (mayRedirect(options, request, row, settings)) {
-    const redirect = await redirectTo(options, row, settings, source, disposition, 'no-store');
+  const visibility = visibilityOf(row, settings);
+  if (mayRedirect(options, request, settings, visibility)) {
+    const wish = { contentDisposition: disposition, cacheControl: 'no-store' };
+    const redirect = await redirectTo(options, source, wish, settings, visibility);
     if (redirect) return { ...redirect, headers: { ...redirect.headers, ...told } };
   }
   return {
@@ -233,68 +178,6 @@ async function answerOriginalInstead(
     },
     body: { kind: 'blob', source, range: undefined },
   };
-}
-
-function answerPlaceholder(bytes: Buffer): ContentAnswer {
-  return {
-    status: 200,
-    headers: {
-      ...contentSafetyHeaders,
-      'cache-control': 'no-store',
-      'x-variant-fallback': 'placeholder',
-      'content-type': 'image/png',
-      'content-disposition': 'inline',
-      'content-length': bytes.length,
-    },
-    body: { kind: 'buffer', bytes },
-  };
-}
-
-/**
- * Whether a GET may be sent to the store: when the project or the server wants that and the store can. A HEAD is answered
- * here: a URL presigned for GET refuses it.
- */
-function mayRedirect(
-  options: ContentOptions,
-  request: ContentRequest,
-  row: ContentRow,
-  settings: ProjectSettings,
-): boolean {
-  const mode = settings.delivery.mode === 'auto' ? options.mode : settings.delivery.mode;
-  if (mode === 'proxy' || request.method === 'HEAD' || options.presigned.none) return false;
-  return !options.behindCdn || visibilityOf(row, settings) === 'private';
-}
-
-/** Undefined when the store signs nothing. */
-async function redirectTo(
-  options: ContentOptions,
-  row: ContentRow,
-  settings: ProjectSettings,
-  source: Source,
-  disposition: string,
-  cacheControl: string,
-): Promise<ContentAnswer | undefined> {
-  const now = options.clock.now() / 1000;
-  const signed = await options.presigned.urlFor(
-    source,
-    { contentDisposition: disposition, cacheControl },
-    now,
-  );
-  if (!signed) return undefined;
-  // Nobody keeps the way for longer than the window, nor than it leads anywhere.
-  const windowEnd = (Math.floor(now / presignWindowSeconds) + 1) * presignWindowSeconds;
-  const left = Math.max(0, Math.floor(Math.min(windowEnd, signed.until) - now));
-  const keep = Math.min(left, settings.delivery.cacheSeconds);
-  return {
-    status: 302,
-    headers: { location: signed.url, 'cache-control': `${visibilityOf(row, settings)}, max-age=${keep}` },
-    body: nothing,
-  };
-}
-
-/** Whether everybody may have the bytes: what the file says, else what its project says. */
-function visibilityOf({ file }: ContentRow, { visibility }: ProjectSettings): 'public' | 'private' {
-  return file.visibility === 'public' || file.visibility === 'private' ? file.visibility : visibility;
 }
 
 function cacheControl(

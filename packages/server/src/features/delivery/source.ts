@@ -1,5 +1,6 @@
 import { strongTag } from '../../foundation/http/conditions.js';
 import { dispositionHeader, mayShowInline } from '../../foundation/http/content-headers.js';
+import type { ProjectSettings } from '../projects/settings.js';
 import type { ContentRow } from './queries.js';
 
 /** Stored bytes that can be sent: an original, or a variant that is ready. */
@@ -85,4 +86,11 @@ export function versionOf(fileGeneration: number, variantKey?: string): string {
 function variantFileName(filename: string, variant: string, key: string): string {
   const stem = filename.replace(/(?<=.)\.[A-Za-z0-9]{1,10}$/, '');
   return `${stem}-${variant}${key.slice(key.lastIndexOf('.'))}`;
+}
+
+export type Visibility = ProjectSettings['visibility'];
+
+/** Whether everybody may have the bytes: what the file says, else what its project says. */
+export function visibilityOf({ file }: ContentRow, { visibility }: ProjectSettings): Visibility {
+  return file.visibility === 'public' || file.visibility === 'private' ? file.visibility : visibility;
 }

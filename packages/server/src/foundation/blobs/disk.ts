@@ -92,6 +92,7 @@ export async function openDiskStore({ folder, log }: DiskStoreOptions): Promise<
       const window = windowOf(range, info.size, key);
       const blob = { key, size: info.size, lastModified: info.mtime };
       if (window.length > eagerBytes) {
+        if (atOnce) pace.took(performance.now() - began);
         const body = fileBody(descriptor, window, key);
         descriptor = undefined;
         return { ...blob, body: abortable(body, signal) };
