@@ -16,7 +16,7 @@ import { describe, expect, test } from 'vitest';
 
 import { ask, embeddedScript, givenEmbedded, isRunning } from '../../../../test/embedded.js';
 import { prepareHome } from './home.js';
-import { findPrograms } from './programs.js';
+import { copyPrograms, findPrograms } from './programs.js';
 import { canReach, serviceUsers } from './runner.js';
 
 const isRoot = process.getuid?.() === 0;
@@ -67,7 +67,10 @@ describe('where it runs', () => {
       await embedded.stop();
     });
 
-    test('in an open folder it runs as the owner of the data', async () => {
+    // Below a folder that only root can enter (a checkout in root's home) nobody else can start the programs.
+    const reachable = user !== undefined && canReach(dirname(embeddedScript), user);
+
+    test('in an open folder it runs as the owner of the data, who must get at the programs', async () => {
       const open = mkdtempSync(join(tmpdir(), 'mbk-embedded-open-'));
       chmodSync(open, 0o755);
       const folder = join(open, 'postgres');
@@ -76,7 +79,7 @@ describe('where it runs', () => {
       given.copyInto(folder);
       spawnSync('chown', ['-R', '65534:65534', join(folder, 'data')]);
       const embedded = await given.start(folder);
-      expect(statSync(join(folder, 'data', 'postmaster.pid')).uid).toBe(65_534);
+      expect(statSync(join(folder, 'data', 'postmaster.pid')).uid).toBe(reachable ? 65_534 : 0);
       expect(await ask(embedded.url, '1')).toBe(1);
       await embedded.stop();
     });
@@ -100,7 +103,26 @@ describe('where it runs', () => {
       rmSync(outside, { recursive: true });
     });
 
-    const reachable = user !== undefined && canReach(dirname(embeddedScript), user);
+    test('a database that moved out of reach of the programs finds those it took along', () => {
+      const folder = given.newFolder('deeper');
+      mkdirSync(folder, { recursive: true });
+      const outside = mkdtempSync(join(tmpdir(), 'mbk-embedded-outside-'));
+      chmodSync(outside, 0o755);
+      const options = {
+        folder,
+        programs: copyPrograms(findPrograms(), given.newFolder('programs')),
+        log: given.log,
+        namespaces: () => false,
+        elsewhere: outside,
+      };
+      const home = prepareHome(options);
+      mkdirSync(home.data, { mode: 0o700 });
+      chownSync(home.data, user!.uid, user!.gid);
+      const again = prepareHome(options);
+      expect([again.folder, again.runner]).toEqual([home.folder, { kind: 'user', user }]);
+      expect(dirname(again.programs.folder)).toBe(outside);
+      rmSync(outside, { recursive: true });
+    });
 
     test.runIf(reachable)('an ordinary user makes and uses a database of its own', async () => {
       const open = mkdtempSync(join(tmpdir(), 'mbk-embedded-user-'));

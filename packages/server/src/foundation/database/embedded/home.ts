@@ -66,10 +66,13 @@ export function claimFolder(folder: string): string {
 
 /** Decides where and as whom the database runs, and prepares the folders. Under the start lock. */
 export function prepareHome(options: HomeOptions): Home {
-  const programs = linkPrograms(options.programs, options.folder);
-  const folder = movedTo(options.folder) ?? options.folder;
+  const moved = movedTo(options.folder);
+  const folder = moved ?? options.folder;
   const namespaces = options.namespaces ?? namespaceWorks;
   const root = process.getuid?.() === 0;
+  const linked = linkPrograms(options.programs, options.folder);
+  // What moved out took the programs along when only root could enter theirs.
+  const programs = root && moved !== undefined ? programsBeside(moved, linked) : linked;
   // Others may pass through our own folder to `data` and `socket`, which stay 0700. The folder above is opened
   // only when there is no namespace to live in.
   if (root) letThrough(folder);
@@ -102,14 +105,20 @@ function moveOut(options: HomeOptions, folder: string, programs: Programs): Home
   mkdirSync(own, { recursive: true, mode: 0o711 });
   letThrough(parent);
   letThrough(own);
-  const reachable = [programs.postgres, programs.initdb].every((path) => canReach(path, user));
-  const home = furnish(own, reachable ? programs : copyPrograms(programs, parent), { kind: 'user', user });
+  const home = furnish(own, programsBeside(own, programs), { kind: 'user', user });
   writeFileSync(join(options.folder, pointer), `${own}\n`);
   options.log.warn(
     { folder, database: own },
     'only root can enter the data folder, so the database lives elsewhere',
   );
   return home;
+}
+
+/** The programs; a copy beside a database that lives outside, when the user who runs it cannot get at them. */
+function programsBeside(own: string, programs: Programs): Programs {
+  const [user] = serviceUsers();
+  const reachable = user && [programs.postgres, programs.initdb].every((path) => canReach(path, user));
+  return reachable ? programs : copyPrograms(programs, dirname(own));
 }
 
 function movedTo(folder: string): string | undefined {
