@@ -103,7 +103,8 @@ describe('an import from a URL', () => {
       new Promise<number>((resolve, reject) =>
         source.getConnections((error, count) => (error ? reject(error) : resolve(count))),
       );
-    expect(await connections()).toBe(1);
+    // A running import has yet to look up its source's name: its connection follows a moment later.
+    await until('its connection stands', 30, async () => (await connections()) === 1);
     expect((await me.call('DELETE', `/projects/${doomed}`)).status).toBe(204);
     await until('its connection is let go', 30, async () => (await connections()) === 0);
     expect((await me.call('GET', path)).status).toBe(404);
