@@ -44,7 +44,8 @@ for (const { name, missing, settings } of stores) {
         headers: { 'x-api-key': scene.key },
         metadata: { filename: 'film.bin', filetype: 'application/x-film', scene: 'the harbour' },
         urlStorage: new FileUrlStorage(storage),
-        retryDelays: [0, 100, 300, 1000, 1000, 1000, 1000, 2000, 2000],
+        // A server that is killed may take long to come back on a busy machine.
+        retryDelays: [0, 100, 300, ...Array.from({ length: 60 }, () => 1000)],
         onAfterResponse: (request, response) => {
           const method = request.getMethod();
           seen.methods.push(method);

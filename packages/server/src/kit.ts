@@ -20,6 +20,7 @@ import { purgeBlobs } from './features/files/purge-job.js';
 import { fileRoutes } from './features/files/routes.js';
 import { createKeys } from './features/keys/keys.js';
 import { createProjects } from './features/projects/projects.js';
+import { findProject } from './features/projects/queries.js';
 import { verifyUploadJob } from './features/uploads/direct/verify-job.js';
 import { finishUploadJob } from './features/uploads/tus/finish-job.js';
 import { importFileJob, tidyImportsJob } from './features/uploads/import/job.js';
@@ -27,11 +28,18 @@ import { failImportsOfProject } from './features/uploads/import/queries.js';
 import { createUploads, createUploadWork, type Uploads } from './features/uploads/uploads.js';
 import { renderVariants, reviveVariants } from './features/variants/job.js';
 import { planVariants } from './features/variants/plan.js';
-import { createRequests, createVariants } from './features/variants/variants.js';
+import { collectVariants } from './features/variants/collect.js';
+import { previewRoutes } from './features/variants/preview/routes.js';
+import { regenerateVariants } from './features/variants/regenerate/job.js';
+import { planAnew } from './features/variants/regenerate/plan-anew.js';
+import { endRegenerationsOfProject } from './features/variants/regenerate/queries.js';
+import { regenerationRoutes } from './features/variants/regenerate/routes.js';
+import { settingsChanged, VariantChangesSchema } from './features/variants/regenerate/settings-change.js';
+import { createRequests, createVariantsWork } from './features/variants/variants.js';
 import type { BlobStore } from './foundation/blobs/blob-store.js';
 import { openBlobStore, type BlobStoreOptions } from './foundation/blobs/open.js';
 import { systemClock } from './foundation/clock.js';
-import { openDatabase, type Database } from './foundation/database/connect.js';
+import { openDatabase, type Database, type Tx } from './foundation/database/connect.js';
 import { startEmbedded } from './foundation/database/embedded.js';
 import { migrate } from './foundation/database/migrate.js';
 import { waitForDatabase } from './foundation/database/wait.js';
@@ -54,6 +62,9 @@ const maxWriteSeconds = 15 * 60;
 const longestSilenceMs = 30_000;
 /** Requests that one process holds for variants at once; each is a socket and a timer. */
 const maxWaiters = 1_000;
+
+/** Previews that wait for the one decoder that makes them; each holds an original on the disk. */
+const maxPreviews = 8;
 
 /** What the rooms stand on: the database with its schema up to date. */
 export interface Ground {
@@ -227,9 +238,13 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     log,
     publicUrl,
     onCommitted: () => changes.tell(undefined),
+    onSettingsChanged: (tx, { id, settings: now }, { settings: before }) =>
+      settingsChanged(tx, id, before, now),
+    settingsChangesSchema: VariantChangesSchema,
     // Nobody waits for the pictures of a deleted project; a restored one has them planned anew.
     onDeleted: async (tx, { id }) => {
       await failImportsOfProject(tx, id);
+      await endRegenerationsOfProject(tx, id);
       await cancel(tx, { projectId: id });
     },
   });
@@ -274,7 +289,12 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     db,
     blobs,
     links,
-    variants: createRequests({ db, log, maxWaiters }),
+    variants: createRequests({
+      db,
+      log,
+      maxWaiters,
+      adhoc: { perFile: settings.transformsPerFile, keepSeconds: settings.transformLifetimeMs / 1000 },
+    }),
     clock,
     mode: settings.delivery,
     maxWaitSeconds: settings.maxWaitMs / 1000,
@@ -298,7 +318,21 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
       accounts.routes,
       projects.routes,
       keys.routes,
-      fileRoutes({ db, present, fileViewSchema: FileViewSchema, onChanged: (id) => changes.tell(id) }),
+      fileRoutes({
+        db,
+        present,
+        fileViewSchema: FileViewSchema,
+        onChanged: (id) => changes.tell(id),
+        onFocalPoint: (tx, { id: fileId, project_id: projectId }) => planStale(tx, projectId, fileId),
+      }),
+      regenerationRoutes({ db, publicUrl }),
+      previewRoutes({
+        db,
+        blobs,
+        imaging: openedWhenUsed(() => openImaging(kit, 1, maxPreviews)),
+        temporaryFolder: join(settings.dataFolder, 'work'),
+        log,
+      }),
       uploads.routes,
       delivery.routes,
     ],
@@ -316,13 +350,13 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
   const temporaryFolder = join(settings.dataFolder, 'work');
   await mkdir(temporaryFolder, { recursive: true, mode: 0o700 });
   const imaging = openImaging(kit, settings.imagingProcesses);
-  const variants = createVariants({
+  const variants = createVariantsWork({
     db,
     blobs,
     imaging,
     temporaryFolder,
     maxWriteSeconds,
-    maxWaiters,
+    removedGraceSeconds: settings.variantGraceMs / 1000,
     log,
   });
   const uploads = createUploadWork({
@@ -350,6 +384,8 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
     kinds: [
       renderVariants,
       reviveVariants,
+      regenerateVariants,
+      collectVariants,
       finishUploadJob,
       verifyUploadJob,
       importFileJob,
@@ -381,7 +417,25 @@ function outboundOf(settings: Settings): Outbound {
   });
 }
 
-function openImaging(kit: Kit, size: number): Imaging {
+/** Variants that follow a file's focal point are made anew, behind new uploads. */
+async function planStale(tx: Tx, projectId: string, fileId: string): Promise<void> {
+  const project = await findProject(tx, projectId);
+  if (project)
+    await planAnew(tx, { projectId, fileId }, project.settings, { which: 'stale', lane: 'normal' });
+}
+
+/** Starts the decoders at the first render: most processes never make a preview. */
+function openedWhenUsed(open: () => Imaging): Imaging {
+  let opened: Imaging | undefined;
+  const imaging = (): Imaging => (opened ??= open());
+  return {
+    probe: (source, signal) => imaging().probe(source, signal),
+    render: (request) => imaging().render(request),
+    close: async () => opened?.close(),
+  };
+}
+
+function openImaging(kit: Kit, size: number, maxWaiting?: number): Imaging {
   const { settings, log } = kit;
   const imaging = createImaging({
     log,
@@ -389,6 +443,7 @@ function openImaging(kit: Kit, size: number): Imaging {
     memoryLimitBytes: settings.imagingMemoryBytes,
     wallClockMs: settings.imagingTimeoutMs,
     maxPixels: settings.maxPixels,
+    ...(maxWaiting === undefined ? {} : { maxWaiting }),
   });
   kit.opened(() => imaging.close());
   return imaging;

@@ -9,7 +9,12 @@ import { createDelivery, type Delivery, type DeliveryOptions } from '../src/feat
 import { createLinks, type Links } from '../src/features/delivery/links.js';
 import { checkSettings, defaultSettings, type ProjectSettings } from '../src/features/projects/settings.js';
 import { recipeDigest, recipeOf } from '../src/features/variants/recipes.js';
-import type { VariantRequests } from '../src/features/variants/variants.js';
+import {
+  createRequests,
+  createVariantsWork,
+  type VariantRequests,
+  type VariantsWork,
+} from '../src/features/variants/variants.js';
 import type { BlobStore } from '../src/foundation/blobs/blob-store.js';
 import { openDiskStore } from '../src/foundation/blobs/disk.js';
 import { originalKey, variantKey } from '../src/foundation/blobs/keys.js';
@@ -20,6 +25,7 @@ import { createMetrics } from '../src/foundation/metrics.js';
 import { newId } from '../src/foundation/ids.js';
 import { createLog, type Log } from '../src/foundation/log.js';
 import { LeaseLost, type JobContext, type JobHandler } from '../src/foundation/queue/define.js';
+import type { Imaging } from '../src/foundation/imaging/imaging.js';
 import { createTestDatabase } from './database.js';
 
 export interface SceneProject {
@@ -59,6 +65,18 @@ export interface Scene {
     generation?: number,
   ): Promise<string>;
   close(): Promise<void>;
+}
+
+/** What variants are planned from, of a file without a focal point whose first decode is still to come. */
+export function derivable(file: SceneFile, mimeType = 'image/jpeg') {
+  return {
+    id: file.id,
+    project_id: file.projectId,
+    mime_type: mimeType,
+    frames: null,
+    focal_x: null,
+    focal_y: null,
+  };
 }
 
 export interface FileOptions {
@@ -143,7 +161,9 @@ export async function openScene(): Promise<Scene> {
     },
     async variant(file, project, name, bytes, generation = 1) {
       const setting = project.settings.variants[name] ?? defaultSettings().variants['thumbnail']!;
-      const recipe = recipeOf(setting);
+      const { format } = setting;
+      if (format === 'auto') throw new TypeError('a stored variant has one format');
+      const recipe = { ...recipeOf(setting), format };
       const key = variantKey(project.id, name, file.id, 'webp', generation);
       await blobs.put(key, bytes, { size: bytes.length });
       await db
@@ -201,6 +221,41 @@ export async function runJob(scene: Scene, handler: JobHandler, job: JobRun): Pr
         return work(tx);
       }),
   });
+}
+
+/** Where nothing is unmade: a request for a render would be a fault. */
+export const nothingToRender: VariantRequests = {
+  request: () => Promise.reject(new Error('nothing is to be rendered here')),
+  renew: () => {
+    throw new Error('nothing is to be kept for longer here');
+  },
+  waits: { settled: () => Promise.reject(new Error('nobody waits here')), size: 0, close: () => undefined },
+};
+
+export interface VariantsOptions {
+  readonly imaging: Imaging;
+  readonly maxWaiters?: number;
+  readonly perFile?: number;
+  readonly keepSeconds?: number;
+  readonly removedGraceSeconds?: number;
+}
+
+/** The room of derived images as one process has it that answers and works. */
+export function openVariants(scene: Scene, options: VariantsOptions): VariantRequests & VariantsWork {
+  const { db, blobs, log, temporaryFolder } = scene;
+  const { imaging, maxWaiters = 100, perFile = 100, keepSeconds = 3600, removedGraceSeconds = 0 } = options;
+  return {
+    ...createRequests({ db, log, maxWaiters, adhoc: { perFile, keepSeconds } }),
+    ...createVariantsWork({
+      db,
+      blobs,
+      imaging,
+      temporaryFolder,
+      maxWriteSeconds: 60,
+      removedGraceSeconds,
+      log,
+    }),
+  };
 }
 
 export interface ServerOptions {

@@ -394,6 +394,25 @@ export const table = {
     doc: 'Longest time that `?wait=` holds a request.',
   }),
 
+  transformLifetimeMs: delivery.given({
+    name: 'MBK_TRANSFORM_LIFETIME',
+    kind: duration({ min: '1m', max: '3650d' }),
+    standard: '30d',
+    doc: 'A picture that was made for a signed or allowed transformation is removed when nobody has asked for it for this long.',
+  }),
+  transformsPerFile: delivery.given({
+    name: 'MBK_TRANSFORMS_PER_FILE',
+    kind: integer({ min: 1, max: 10_000 }),
+    standard: '100',
+    doc: 'Most transformations kept of one file; a further one takes the place of that which was not asked for longest.',
+  }),
+  variantGraceMs: delivery.given({
+    name: 'MBK_VARIANT_GRACE',
+    kind: duration({ min: '0s', max: '3650d' }),
+    standard: '7d',
+    doc: 'Variants whose name a project’s settings no longer say are served for this long, then removed.',
+  }),
+
   jobConcurrency: work.optional({
     name: 'MBK_JOB_CONCURRENCY',
     kind: integer({ min: 1, max: 1000 }),

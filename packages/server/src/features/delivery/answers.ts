@@ -5,6 +5,8 @@ import type { Source } from './source.js';
 export interface ContentAnswer {
   readonly status: 200 | 206 | 302 | 304;
   readonly headers: Readonly<Record<string, string | number>>;
+  /** Other clients may be sent another format under the same URL. */
+  readonly varyOnAccept?: boolean;
   readonly body:
     | { readonly kind: 'none' }
     | { readonly kind: 'buffer'; readonly bytes: Buffer }

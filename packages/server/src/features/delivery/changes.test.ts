@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
 import {
+  nothingToRender,
   openScene,
   startServer,
   type Scene,
@@ -14,11 +15,6 @@ import {
 import { listen, type Listener } from '../../foundation/database/listen.js';
 import { createLog } from '../../foundation/log.js';
 import { changedFile, deliveryChannel } from './changes.js';
-
-const variants = {
-  request: () => Promise.reject(new Error('nothing is to be rendered here')),
-  waits: { settled: () => Promise.reject(new Error('nobody waits here')), size: 0, close: () => undefined },
-};
 
 let scene: Scene;
 let open: SceneProject;
@@ -99,7 +95,7 @@ describe('the database tells', () => {
 describe('what is remembered of a file', () => {
   let server: Server;
   beforeAll(async () => {
-    server = await startServer(scene, { variants, delivery: { memoryBytes: 1024 * 1024 } });
+    server = await startServer(scene, { variants: nothingToRender, delivery: { memoryBytes: 1024 * 1024 } });
   });
   afterAll(() => server.close());
   const read = (id: string, query = '') => server.fetch(`/files/${id}/content${query}`);
@@ -159,7 +155,7 @@ describe('what is remembered of a file', () => {
 
 describe('small answers', () => {
   it('that wait for a slow reader do not share their memory with those that are sent meanwhile', async () => {
-    const server = await startServer(scene, { variants });
+    const server = await startServer(scene, { variants: nothingToRender });
     const [size, count] = [200_000, 60];
     const [slow, quick] = await Promise.all(
       [1, 2].map((value) => scene.file(open, { bytes: Buffer.alloc(size, value) })),
@@ -190,7 +186,7 @@ describe('small answers', () => {
 describe('whole answers that are verified', () => {
   let server: Server;
   beforeAll(async () => {
-    server = await startServer(scene, { variants, delivery: { verifyReads: true } });
+    server = await startServer(scene, { variants: nothingToRender, delivery: { verifyReads: true } });
   });
   afterAll(() => server.close());
 
@@ -223,7 +219,7 @@ describe('whole answers that are verified', () => {
 
 describe('visibility', () => {
   it('of a file wins over that of its project, and going private ends the versioned links', async () => {
-    const server = await startServer(scene, { variants });
+    const server = await startServer(scene, { variants: nothingToRender });
     try {
       const one = await file();
       expect((await server.fetch(`/files/${one.id}/content?v=1`)).headers.get('cache-control')).toContain(
@@ -252,7 +248,10 @@ describe('visibility', () => {
 
 describe('behind nginx', () => {
   it('the bytes are named instead of sent, with every header and no length', async () => {
-    const server = await startServer(scene, { variants, delivery: { accelPrefix: '/blobs/' } });
+    const server = await startServer(scene, {
+      variants: nothingToRender,
+      delivery: { accelPrefix: '/blobs/' },
+    });
     try {
       const one = await file();
       const answer = await server.fetch(`/files/${one.id}/content`, { headers: { range: 'bytes=0-3' } });

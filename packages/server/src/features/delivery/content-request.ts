@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 
+import type { AskedRecipe } from '../../foundation/imaging/recipe.js';
 import type { Access } from '../access/caller.js';
 import type { ProjectSettings } from '../projects/settings.js';
 
@@ -18,6 +19,8 @@ export interface ContentRequest {
 
 export interface ContentQuery {
   readonly variant?: string;
+  /** A transformation that has no name in the settings; never beside `variant`. */
+  readonly transform?: AskedRecipe;
   /** A name to download under; empty, `1` or `true`: the file's own. */
   readonly download?: string;
   /** Seconds. */

@@ -5,6 +5,7 @@ import { contentSafetyHeaders, dispositionHeader } from '../../foundation/http/c
 import { readRange } from '../../foundation/http/ranges.js';
 import { Problem } from '../../foundation/problems.js';
 import type { ProjectSettings } from '../projects/settings.js';
+import { findAsked, type Asked, type AskedOptions } from './asked.js';
 import type { ContentQuery, ContentRequest } from './content-request.js';
 import { findVariant, type LazyOptions } from './lazy.js';
 import type { LentBuffers } from './lent-buffers.js';
@@ -14,18 +15,14 @@ import type { BlobMemory } from './blob-memory.js';
 import type { BlobFault } from './bytes.js';
 import type { ContentRow } from './queries.js';
 import { mayRedirect, redirectTo, type RedirectOptions } from './redirect.js';
-import type { RowCache } from './row-cache.js';
-import type { SettingsCache } from './settings-cache.js';
 import { originalOf, visibilityOf, type Source } from './source.js';
 import type { Urls } from './urls.js';
 
-export interface ContentOptions extends LazyOptions, RedirectOptions {
+export interface ContentOptions extends AskedOptions, LazyOptions, RedirectOptions {
   readonly db: Db;
   readonly blobs: BlobStore;
   readonly placeholders: Placeholders;
-  readonly settings: SettingsCache;
   readonly urls: Urls;
-  readonly rows: RowCache;
   readonly memory: BlobMemory;
   readonly buffers: LentBuffers;
   readonly onFault: (kind: BlobFault) => void;
@@ -53,22 +50,26 @@ export async function answerContent(
   if (access.caller.kind === 'link' && access.caller.variant !== (query.variant ?? null)) {
     throw new Problem('forbidden', { detail: 'The link is for something else.' });
   }
-  const { rows } = options;
-  const asked = performance.now();
-  let row = await rows.find(access.projectId, access.fileId, query.variant);
-  // What is not there yet is looked for anew unless it just was: it may have been made this very moment.
-  const isThere = row !== undefined && (query.variant === undefined || row.variant?.status === 'ready');
-  if (!isThere) row = await rows.findSince(asked, access.projectId, access.fileId, query.variant);
-  if (!row) throw new Problem('not-found');
-  const settings = options.settings.of(row);
-  if (query.variant === undefined) return answerSource(options, request, row, settings, originalOf(row));
+  const asked = await findAsked(options, request);
+  const answer = await answerAsked(options, request, asked);
+  return asked.negotiated ? { ...answer, varyOnAccept: true } : answer;
+}
 
-  const found = await findVariant(options, request, row, settings, query.variant);
+async function answerAsked(
+  options: ContentOptions,
+  request: ContentRequest,
+  asked: Asked,
+): Promise<ContentAnswer> {
+  const { row, settings, picture } = asked;
+  if (!picture) return answerSource(options, request, row, settings, originalOf(row));
+  const found = await findVariant(options, request, asked, picture);
   switch (found.kind) {
     case 'ready':
       return answerSource(options, request, found.row, settings, found.source);
+    case 'other':
+      return answerInstead(options, request, found.row, settings, found.source, 'variant');
     case 'original':
-      return answerOriginalInstead(options, request, found.row, settings, originalOf(found.row));
+      return answerInstead(options, request, found.row, settings, originalOf(found.row), 'original');
     case 'placeholder':
       return placeholderAnswer(options.placeholders.of(found.row.file.thumbhash));
   }
@@ -152,15 +153,16 @@ async function answerSource(
 }
 
 /** A fallback says so, may not be kept, and has no tag: it is not what the URL names. */
-async function answerOriginalInstead(
+async function answerInstead(
   options: ContentOptions,
   request: ContentRequest,
   row: ContentRow,
   settings: ProjectSettings,
   source: Source,
+  what: 'original' | 'variant',
 ): Promise<ContentAnswer> {
   const disposition = dispositionOf(request.query, source);
-  const told = { 'cache-control': 'no-store', 'x-variant-fallback': 'original' };
+  const told = { 'cache-control': 'no-store', 'x-variant-fallback': what };
   const visibility = visibilityOf(row, settings);
   if (mayRedirect(options, request, settings, visibility)) {
     const wish = { contentDisposition: disposition, cacheControl: 'no-store' };

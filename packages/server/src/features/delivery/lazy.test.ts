@@ -5,6 +5,7 @@ import { rgbaToThumbHash } from 'thumbhash';
 
 import {
   openScene,
+  openVariants,
   runJob,
   startServer,
   type Scene,
@@ -16,12 +17,13 @@ import { decoderEntry } from '../../../test/fixtures/imaging.js';
 import { photo } from '../../../test/fixtures/pictures.js';
 import type { Imaging } from '../../foundation/imaging/imaging.js';
 import { createImaging } from '../../foundation/imaging/pool.js';
-import { createVariants, type VariantsRoom } from '../variants/variants.js';
+import { reviveTimetable } from '../variants/revive.js';
+import type { VariantRequests, VariantsWork } from '../variants/variants.js';
 
 let scene: Scene;
 let engine: Imaging;
 let picture: Buffer;
-let room: VariantsRoom;
+let room: VariantRequests & VariantsWork;
 let server: Server;
 let renders = 0;
 
@@ -47,7 +49,7 @@ beforeEach(async () => {
 });
 afterEach(() => server.close());
 
-function roomWith(maxWaiters: number): VariantsRoom {
+function roomWith(maxWaiters: number): VariantRequests & VariantsWork {
   const imaging: Imaging = {
     ...engine,
     render: (request) => {
@@ -55,8 +57,7 @@ function roomWith(maxWaiters: number): VariantsRoom {
       return engine.render(request);
     },
   };
-  const { db, blobs, log, temporaryFolder } = scene;
-  return createVariants({ db, blobs, imaging, temporaryFolder, maxWriteSeconds: 60, log, maxWaiters });
+  return openVariants(scene, { imaging, maxWaiters });
 }
 
 const lazy = { thumb: { width: 40, height: 40, fit: 'cover', lazy: true } };
@@ -343,7 +344,9 @@ describe('a variant of another kind', () => {
     const patient = await startServer(scene, { variants: roomWith(1) });
     await (await patient.fetch(`/files/${file.id}/content?variant=thumb`)).arrayBuffer();
     await patient.close();
-    expect(await waitingJobs(project)).toMatchObject([{ dedupe_key: `${file.id}:thumb`, lane: 0 }]);
+    expect(await waitingJobs(project)).toMatchObject([
+      { lane: 0, payload: { fileId: file.id, variantsConfig: { thumb: { width: 40 } } } },
+    ]);
   });
 
   it('that was given up because its file was in the trash is made once the file is back', async () => {
@@ -384,8 +387,7 @@ it('what has lost its job is planned anew by the timetable, and nothing else is'
     .where('file_id', '=', stuck.id)
     .execute();
   await scene.db.updateTable('variants').set({ lazy: true }).where('name', '=', 'wide').execute();
-  const [entry] = room.timetable;
-  const handler = room.handlers.find(({ kind }) => kind === entry!.kind)!;
+  const handler = room.handlers.find(({ kind }) => kind === reviveTimetable.kind)!;
   for (let round = 0; round < 2; round++)
     await runJob(scene, handler, { projectId: project.id, payload: {} });
   const jobs = await waitingJobs(project);

@@ -1,10 +1,12 @@
 import type { Db } from '../../foundation/database/connect.js';
 import { Problem } from '../../foundation/problems.js';
 import type { ProjectSettings } from '../projects/settings.js';
-import { isDecodable, recipeDigest, recipeOf } from '../variants/recipes.js';
+import { isDecodable } from '../variants/recipes.js';
 import type { VariantRequests } from '../variants/variants.js';
+import { wishName } from '../variants/wanted.js';
+import type { Asked } from './asked.js';
 import type { ContentRequest } from './content-request.js';
-import { findContent, type ContentRow } from './queries.js';
+import { findContent, findReady, type ContentRow } from './queries.js';
 import { readyVariantOf, type Source } from './source.js';
 
 export interface LazyOptions {
@@ -16,6 +18,8 @@ export interface LazyOptions {
 
 export type FoundVariant =
   | { readonly kind: 'ready'; readonly row: ContentRow; readonly source: Source }
+  /** Another format or an earlier picture of the same name, until the one that is wanted is there. */
+  | { readonly kind: 'other'; readonly row: ContentRow; readonly source: Source }
   | { readonly kind: 'original'; readonly row: ContentRow }
   | { readonly kind: 'placeholder'; readonly row: ContentRow };
 
@@ -24,50 +28,53 @@ const patienceMs = 2_200;
 /** What a client is told to wait: about the time of one render. */
 const retryAfterSeconds = 2;
 
+type Picture = NonNullable<Asked['picture']>;
+
 /**
- * Finds a variant, has it made when it is not there, and waits for it as long as the request allows.
+ * Finds a picture, has it made when it is not there, and waits for it as long as the request allows.
  *
- * @throws Problem `unknown-variant`, `variant-failed`, `variant-not-ready` (when no fallback is wanted), or
- * `overloaded` when too many requests are being held.
+ * @throws Problem `variant-failed`, `variant-not-ready` (when no fallback is wanted), or `overloaded` when too many
+ * requests are being held.
  */
 export async function findVariant(
   options: LazyOptions,
   request: ContentRequest,
-  row: ContentRow,
-  settings: ProjectSettings,
-  name: string,
+  { row, settings }: Pick<Asked, 'row' | 'settings'>,
+  picture: Picture,
 ): Promise<FoundVariant> {
-  const setting = settings.variants[name];
-  if (!setting && !row.variant) throw new Problem('unknown-variant');
-  const stale = setting !== undefined && row.variant?.recipe_digest !== recipeDigest(recipeOf(setting));
+  const { planned, name } = picture;
+  const { variant } = row;
+  const stale = planned !== undefined && variant?.recipe_digest !== planned.digest;
 
   const ready = readyVariantOf(row);
-  if (ready) {
+  if (ready && variant) {
     // What is there is served until its successor is.
-    if (stale) await options.variants.request(row.file, name, settings);
+    if (stale && variant.refused_digest !== planned.digest) {
+      await options.variants.request(row.file, name, planned);
+    }
+    if (variant.expires_at !== null) options.variants.renew(row.file, name, variant.expires_at);
     return { kind: 'ready', row, source: ready };
   }
-  const renewable = stale || row.variant?.failure_code === 'file-deleted';
+  const renewable = stale || variant?.failure_code === 'file-deleted';
   if (!isDecodable(row.file.mime_type) || !renewable) refuseFailed(row);
-  return awaitVariant(options, request, row, settings, name);
+  return awaitVariant(options, request, { row, settings }, picture);
 }
 
 async function awaitVariant(
   options: LazyOptions,
   request: ContentRequest,
-  row: ContentRow,
-  settings: ProjectSettings,
-  name: string,
+  { row, settings }: Pick<Asked, 'row' | 'settings'>,
+  { name, planned, instead }: Picture,
 ): Promise<FoundVariant> {
   const { file } = row;
-  await options.variants.request(file, name, settings);
+  await options.variants.request(file, name, planned);
   const waitMs = Math.min(request.query.wait ?? 0, options.maxWaitSeconds) * 1000;
   if (waitMs > 0) {
     const gone = request.gone();
     const hold = (milliseconds: number) => options.variants.waits.settled(file.id, name, milliseconds, gone);
     let settled = await hold(Math.min(waitMs, patienceMs));
     if (!settled && waitMs > patienceMs && !gone.aborted) {
-      await options.variants.request(file, name, settings);
+      await options.variants.request(file, name, planned);
       settled = await hold(waitMs - patienceMs);
     }
     if (settled) {
@@ -78,7 +85,31 @@ async function awaitVariant(
       refuseFailed(fresh);
     }
   }
-  return fallback(request, row, settings);
+  const other = await findOther(options.db, row, [
+    ...instead.map((choice) => choice.name),
+    ...earlierNames(name),
+  ]);
+  return other ?? fallback(request, row, settings);
+}
+
+/** Names that the picture had when its format was, or was not yet, negotiated. */
+function earlierNames(name: string): readonly string[] {
+  const plain = wishName(name);
+  // Those first that everybody can show.
+  return plain === name ? [`${plain}.jpeg`, `${plain}.png`, `${plain}.gif`, `${plain}.webp`] : [plain];
+}
+
+/** The first of these pictures that is ready. */
+async function findOther(
+  db: Db,
+  { file }: ContentRow,
+  names: readonly string[],
+): Promise<FoundVariant | undefined> {
+  const ready = await findReady(db, file.project_id, file.id, names);
+  const name = names.find((candidate) => ready.includes(candidate));
+  const row = name === undefined ? undefined : await findContent(db, file.project_id, file.id, name);
+  const source = row && readyVariantOf(row);
+  return source && { kind: 'other', row, source };
 }
 
 function fallback(request: ContentRequest, row: ContentRow, settings: ProjectSettings): FoundVariant {

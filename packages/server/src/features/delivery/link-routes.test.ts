@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import {
+  nothingToRender,
   openScene,
   startServer,
   type Scene,
@@ -9,11 +10,6 @@ import {
   type Server,
 } from '../../../test/content-scene.js';
 import { newId } from '../../foundation/ids.js';
-
-const variants = {
-  request: () => Promise.reject(new Error('nothing is to be rendered here')),
-  waits: { settled: () => Promise.reject(new Error('nobody waits here')), size: 0, close: () => undefined },
-};
 
 const week = 7 * 24 * 3600;
 /** Half a second past a whole one. */
@@ -28,7 +24,7 @@ let file: SceneFile;
 beforeAll(async () => {
   scene = await openScene();
   project = await scene.project({});
-  server = await startServer(scene, { variants, clock: { now: () => now } });
+  server = await startServer(scene, { variants: nothingToRender, clock: { now: () => now } });
   file = await scene.file(project, {
     bytes: Buffer.from('the original'),
     mimeType: 'image/jpeg',

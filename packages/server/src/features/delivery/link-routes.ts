@@ -2,10 +2,13 @@ import Type from 'typebox';
 
 import type { Db } from '../../foundation/database/connect.js';
 import type { Routes } from '../../foundation/http/app.js';
+import type { AskedRecipe } from '../../foundation/imaging/recipe.js';
+import { optionalMembers } from '../../foundation/imaging/vocabulary.js';
 import { Problem } from '../../foundation/problems.js';
 import type { Links } from './links.js';
 import { findContent } from './queries.js';
 import type { SettingsCache } from './settings-cache.js';
+import { checkTransform } from './transform.js';
 
 export interface LinkRoutesOptions {
   readonly db: Db;
@@ -19,6 +22,14 @@ const LinkBody = Type.Object(
   {
     variant: Type.Optional(
       Type.String({ maxLength: 64, description: 'Name of a variant; the original when absent.' }),
+    ),
+    transform: Type.Optional(
+      Type.Object(optionalMembers, {
+        additionalProperties: false,
+        description:
+          'A picture that is no variant of the project, in the same words as its `settings.variants`: made when it is ' +
+          'first asked for, kept for as long as it is (`MBK_TRANSFORM_LIFETIME`). Not together with `variant`.',
+      }),
     ),
     expiresIn: Type.Optional(
       Type.Integer({
@@ -69,6 +80,7 @@ export function linkRoutes({ db, links, settings, maxSeconds }: LinkRoutesOption
       async (request, reply) => {
         const { projectId, fileId } = request.access;
         const { variant, expiresIn, download } = request.body;
+        const transform = readWish(request.body);
         if (expiresIn !== undefined && expiresIn > maxSeconds) {
           throw new Problem('invalid-request', {
             detail: `A link may work for ${maxSeconds} seconds.`,
@@ -85,6 +97,7 @@ export function linkRoutes({ db, links, settings, maxSeconds }: LinkRoutesOption
         const { url, expiresAt } = links.linkFor({
           fileId,
           ...(variant === undefined ? {} : { variant }),
+          ...(transform === undefined ? {} : { transform }),
           ...(expiresIn === undefined ? {} : { expiresIn }),
           ...(download === undefined || download === false
             ? {}
@@ -94,4 +107,22 @@ export function linkRoutes({ db, links, settings, maxSeconds }: LinkRoutesOption
       },
     );
   };
+}
+
+/** @throws Problem `invalid-request` for a transformation that cannot be made, or beside a variant. */
+function readWish({
+  variant,
+  transform,
+}: {
+  readonly variant?: string;
+  readonly transform?: Readonly<Record<string, unknown>>;
+}): AskedRecipe | undefined {
+  if (transform === undefined) return undefined;
+  if (variant !== undefined) {
+    throw new Problem('invalid-request', {
+      detail: 'A link is for a variant or for a transformation, not for both.',
+      errors: [{ pointer: '/transform', detail: 'must be absent beside a variant' }],
+    });
+  }
+  return checkTransform(transform, '/transform');
 }

@@ -1,6 +1,8 @@
 import { createHash, createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto';
 
 import type { Clock } from '../../foundation/clock.js';
+import type { AskedRecipe } from '../../foundation/imaging/recipe.js';
+import { recipeToText } from '../../foundation/imaging/vocabulary.js';
 import { Problem } from '../../foundation/problems.js';
 import type { Identify } from '../access/caller.js';
 
@@ -18,6 +20,8 @@ export interface LinkTarget {
   readonly fileId: string;
   /** Absent: the original. */
   readonly variant?: string;
+  /** A picture that has no name in the settings; never beside `variant`. */
+  readonly transform?: AskedRecipe;
   /** Name to download it under; absent: as the file is, shown in place where that is safe. */
   readonly download?: string;
   /** Whole seconds that the link works, to less than one more; when absent the configured lifetime, rounded up. */
@@ -68,6 +72,8 @@ export function createLinks(options: LinksOptions): Links {
         : Math.ceil(now) + target.expiresIn;
     const query: [string, string][] = [];
     if (target.variant !== undefined) query.push(['variant', target.variant]);
+    for (const [name, text] of target.transform ? recipeToText(target.transform) : [])
+      query.push([name, text]);
     if (target.download !== undefined) query.push(['download', target.download]);
     query.push(['exp', String(expires)]);
     query.push(['kid', current.id]);
@@ -119,7 +125,7 @@ export function createLinks(options: LinksOptions): Links {
  *     {fileId}
  *     {name}={value}               (every parameter of the query but `sig`, percent-encoded, in byte order)
  *
- * So it covers the file, the variant, the download name, the expiry, the key and whatever a later version adds;
+ * So it covers the file, the variant or every word of a transformation, the download name, the expiry, the key and whatever a later version adds;
  * a parameter changed, added, repeated or removed breaks it, while a proxy that sorts the query does not.
  */
 export function signatureOf(

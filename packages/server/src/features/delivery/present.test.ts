@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Value } from 'typebox/value';
 
 import {
+  nothingToRender,
   openScene,
   startServer,
   type Scene,
@@ -16,14 +17,9 @@ let scene: Scene;
 let server: Server;
 let present: Presenter;
 
-const variants = {
-  request: () => Promise.reject(new Error('nothing is to be rendered here')),
-  waits: { settled: () => Promise.reject(new Error('nobody waits here')), size: 0, close: () => undefined },
-};
-
 beforeAll(async () => {
   scene = await openScene();
-  server = await startServer(scene, { variants });
+  server = await startServer(scene, { variants: nothingToRender });
   present = createPresenter({ db: scene.db, links: server.links, publicUrl: 'https://media.example' });
 });
 afterAll(async () => {

@@ -8,7 +8,8 @@ import { isDecodable } from '../variants/recipes.js';
 import { variantsOf, type VariantRow } from '../variants/queries.js';
 import type { FileRow } from '../files/queries.js';
 import type { Links } from './links.js';
-import { versionOf } from './source.js';
+import { focalPointOf, isAdhoc, wishName } from '../variants/wanted.js';
+import { commonVersion, generationOf, versionOf } from './source.js';
 import { createUrls, type Urls } from './urls.js';
 
 const nullable = <S extends Parameters<typeof Type.Union>[0][number]>(schema: S) =>
@@ -16,10 +17,13 @@ const nullable = <S extends Parameters<typeof Type.Union>[0][number]>(schema: S)
 
 const moment = Type.String({ format: 'date-time', description: 'RFC 3339, UTC.' });
 
+const variantStates = ['pending', 'rendering', 'ready', 'failed'] as const;
+const failure = Type.Object({ code: Type.String(), detail: Type.String() });
+
 /** One derived image of a file. */
 export const VariantViewSchema = Type.Object({
   status: Type.String({
-    enum: ['pending', 'rendering', 'ready', 'failed'],
+    enum: [...variantStates],
     description: '`pending` with `lazy` is made on its first request.',
   }),
   url: Type.String({
@@ -29,7 +33,19 @@ export const VariantViewSchema = Type.Object({
   height: nullable(Type.Integer()),
   size: nullable(Type.Integer({ description: 'Bytes.' })),
   mimeType: nullable(Type.String()),
-  failure: Type.Optional(Type.Object({ code: Type.String(), detail: Type.String() })),
+  failure: Type.Optional(failure),
+  formats: Type.Optional(
+    Type.Record(
+      Type.String(),
+      Type.Object({
+        status: Type.String({ enum: [...variantStates] }),
+        size: nullable(Type.Integer()),
+        mimeType: nullable(Type.String()),
+        failure: Type.Optional(failure),
+      }),
+      { description: 'Of a variant with the format `auto`: what the URL answers with by `Accept`.' },
+    ),
+  ),
   lazy: Type.Optional(Type.Boolean()),
 });
 
@@ -49,6 +65,12 @@ export const FileViewSchema = Type.Object({
   hasAlpha: nullable(Type.Boolean()),
   thumbhash: nullable(Type.String({ description: 'Base64.' })),
   dominantColor: nullable(Type.String({ description: '`#rrggbb`.' })),
+  focalPoint: nullable(
+    Type.Object(
+      { x: Type.Number(), y: Type.Number() },
+      { description: 'What `position: focal` keeps in view: parts of width and height from the top left.' },
+    ),
+  ),
   exif: nullable(Type.Record(Type.String(), Type.Unknown())),
   metadata: Type.Record(Type.String(), Type.Unknown(), { description: 'The client’s own.' }),
   visibility: nullable(
@@ -103,15 +125,21 @@ function viewOf(file: FileRow, rows: readonly VariantRow[], settings: ProjectSet
       ? urls.publicUrl(file.id, { ...named, ...(version === undefined ? {} : { version }) })
       : urls.signedUrl(file.id, named);
   };
-  const variants: [string, VariantView][] = rows.map((row) => [
-    row.name,
-    variantView(row, url(row.name, row.s3_key === null ? undefined : versionOf(file.generation, row.s3_key))),
-  ]);
+  const variants: [string, VariantView][] = [];
+  for (const [name, formats] of byWish(rows)) {
+    // The highest generation among the formats is their common version; one row is its own.
+    const generations = formats.flatMap(({ s3_key: key }) => (key === null ? [] : [generationOf(key)]));
+    const version =
+      generations.length > 0 ? commonVersion(file.generation, Math.max(...generations)) : undefined;
+    variants.push([name, viewOfWish(formats, url(name, version))]);
+  }
   // Variants that the project got after this upload are made when somebody asks.
-  const missing = isDecodable(file.mime_type)
-    ? Object.keys(settings.variants).filter((name) => !rows.some((row) => row.name === name))
-    : [];
-  for (const name of missing) variants.push([name, unmade(url(name))]);
+  const known = new Set(variants.map(([name]) => name));
+  if (isDecodable(file.mime_type)) {
+    for (const name of Object.keys(settings.variants)) {
+      if (!known.has(name)) variants.push([name, unmade(url(name))]);
+    }
+  }
   return {
     id: file.id,
     projectId: file.project_id,
@@ -127,6 +155,7 @@ function viewOf(file: FileRow, rows: readonly VariantRow[], settings: ProjectSet
     hasAlpha: file.has_alpha,
     thumbhash: file.thumbhash?.toString('base64') ?? null,
     dominantColor: file.dominant_color,
+    focalPoint: focalPointOf(file) ?? null,
     exif: isObject(file.exif) ? file.exif : null,
     metadata: isObject(file.metadata) ? file.metadata : {},
     visibility: file.visibility === 'public' || file.visibility === 'private' ? file.visibility : null,
@@ -135,6 +164,44 @@ function viewOf(file: FileRow, rows: readonly VariantRow[], settings: ProjectSet
     updatedAt: file.updated_at.toISOString(),
     url: url(undefined, versionOf(file.generation)),
     variants: Object.fromEntries(variants),
+  };
+}
+
+/** The rows of a file by the names in the settings; transformations are nobody's but the asker's. */
+function byWish(rows: readonly VariantRow[]): ReadonlyMap<string, readonly VariantRow[]> {
+  const wishes = new Map<string, VariantRow[]>();
+  for (const row of rows) {
+    if (isAdhoc(row.name)) continue;
+    const name = wishName(row.name);
+    wishes.set(name, [...(wishes.get(name) ?? []), row]);
+  }
+  return wishes;
+}
+
+/** One row is shown as it is. Of several formats the state is that of those made at once, with each format beside. */
+function viewOfWish(rows: readonly VariantRow[], url: string): VariantView {
+  const [only, ...more] = rows;
+  if (only && more.length === 0 && !only.name.includes('.')) return variantView(only, url);
+  const formats = rows.filter(({ name }) => name.includes('.'));
+  const eager = formats.some(({ lazy }) => !lazy) ? formats.filter(({ lazy }) => !lazy) : formats;
+  const leading =
+    ['failed', 'rendering', 'pending']
+      .map((status) => eager.find((row) => row.status === status))
+      .find((row) => row !== undefined) ?? eager[0];
+  if (!leading) return unmade(url);
+  return {
+    ...variantView(leading, url),
+    size: null,
+    mimeType: null,
+    formats: Object.fromEntries(
+      formats.map((row) => {
+        const { status, size, mimeType, failure } = variantView(row, url);
+        return [
+          row.name.slice(row.name.indexOf('.') + 1),
+          { status, size, mimeType, ...(failure ? { failure } : {}) },
+        ];
+      }),
+    ),
   };
 }
 

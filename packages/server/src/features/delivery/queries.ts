@@ -1,7 +1,8 @@
-import type { Selectable } from 'kysely';
+import { sql, type Selectable } from 'kysely';
 
 import type { Db } from '../../foundation/database/connect.js';
 import type { Files, Json, Variants } from '../../foundation/database/tables.js';
+import { wishName } from '../variants/wanted.js';
 
 type File = Selectable<Files>;
 type Variant = Selectable<Variants>;
@@ -21,10 +22,13 @@ export interface ContentRow {
     | 'visibility'
     | 'generation'
     | 'created_at'
+    | 'frames'
+    | 'focal_x'
+    | 'focal_y'
   >;
   /** The variant asked for, when it has a row. */
   readonly variant:
-    | Pick<
+    | (Pick<
         Variant,
         | 'name'
         | 'status'
@@ -36,7 +40,12 @@ export interface ContentRow {
         | 'size'
         | 'sha256'
         | 'updated_at'
-      >
+        | 'refused_digest'
+        | 'expires_at'
+      > & {
+        /** Highest generation among the stored formats of a variant whose format is negotiated; null for others. */
+        readonly commonGeneration: number | null;
+      })
     | undefined;
   readonly settings: Json;
   /** Version of the project's row, which changes with its settings. */
@@ -68,6 +77,9 @@ export async function findContent(
       'files.visibility',
       'files.generation',
       'files.created_at',
+      'files.frames',
+      'files.focal_x',
+      'files.focal_y',
       'projects.settings',
       'projects.version as projectVersion',
       'variants.name as variantName',
@@ -80,7 +92,14 @@ export async function findContent(
       'variants.size as variantSize',
       'variants.sha256 as variantSha256',
       'variants.updated_at as variantUpdatedAt',
+      'variants.refused_digest as variantRefused',
+      'variants.expires_at as variantExpiresAt',
     ])
+    .select(
+      variant?.includes('.') === true
+        ? commonGeneration(wishName(variant)).as('commonGeneration')
+        : sql<null>`null`.as('commonGeneration'),
+    )
     .where('files.id', '=', fileId)
     .where('files.project_id', '=', projectId)
     .where('files.deleted_at', 'is', null)
@@ -105,9 +124,39 @@ export async function findContent(
           size: row.variantSize,
           sha256: row.variantSha256,
           updated_at: variantUpdatedAt,
+          refused_digest: row.variantRefused,
+          expires_at: row.variantExpiresAt,
+          commonGeneration: row.commonGeneration,
         }
       : undefined,
     settings: row.settings,
     projectVersion: row.projectVersion,
   };
+}
+
+/** The generation is the number before the extension of a key; the first one has none. */
+function commonGeneration(variant: string) {
+  return sql<number | null>`(
+    SELECT max(coalesce(substring(s.s3_key FROM '\\.([0-9]+)\\.[a-z0-9]+$')::integer, 1))
+    FROM variants AS s
+    WHERE s.file_id = files.id AND split_part(s.name, '.', 1) = ${variant} AND s.name <> ${variant}
+      AND s.status = 'ready')`;
+}
+
+/** Ready pictures of a file under any of these names of rows. */
+export async function findReady(
+  db: Db,
+  projectId: string,
+  fileId: string,
+  names: readonly string[],
+): Promise<readonly string[]> {
+  const rows = await db
+    .selectFrom('variants')
+    .select('name')
+    .where('project_id', '=', projectId)
+    .where('file_id', '=', fileId)
+    .where('name', 'in', names)
+    .where('status', '=', 'ready')
+    .execute();
+  return rows.map(({ name }) => name);
 }

@@ -7,11 +7,13 @@ import type { Routes } from '../../foundation/http/app.js';
 import { fallbacks } from '../projects/settings.js';
 import { openBytes } from './bytes.js';
 import { answerContent, type ContentOptions } from './content.js';
+import { readTransform, transformParameters } from './transform.js';
 
 const ContentParams = Type.Object({ id: Type.String() });
 
 const ContentQuery = Type.Object(
   {
+    ...transformParameters,
     variant: Type.Optional(
       Type.String({ maxLength: 64, description: 'Name of a variant; the original when absent.' }),
     ),
@@ -50,7 +52,9 @@ const contentSchema = {
   tags: ['Files'],
   description:
     'Sends the original or a variant: the bytes themselves, or a redirect to them. Single ranges, conditional ' +
-    'requests and `HEAD` work as in RFC 9110. Bytes that are not safe to show in place come as an attachment.',
+    'requests and `HEAD` work as in RFC 9110. Bytes that are not safe to show in place come as an attachment. ' +
+    'Pictures can be transformed by parameters: those of a signed link (`POST /files/:id/links`), or a size that ' +
+    'the project allows to everybody (`allowedSizes`).',
   params: ContentParams,
   querystring: ContentQuery,
   response: {
@@ -110,7 +114,10 @@ async function sendContent(
     reply.raw.once('close', () => controller.abort());
     return controller.signal;
   };
-  const answer = await answerContent(options, { method, headers, access, query, gone });
+  const transform = readTransform(query);
+  const wanted = transform ? { ...query, transform } : query;
+  const answer = await answerContent(options, { method, headers, access, query: wanted, gone });
+  if (answer.varyOnAccept === true) varyOnAccept(reply);
   const { body } = answer;
   // Opened before the header is written: missing bytes are then a problem document, not a broken answer.
   const bytes =
@@ -129,4 +136,10 @@ async function sendContent(
   // Only what was sent to its end: then neither the framework nor the kernel looks at it any more.
   if (Buffer.isBuffer(bytes)) reply.raw.once('finish', () => options.buffers.giveBack(bytes));
   return reply.code(answer.status).headers(answer.headers).send(bytes);
+}
+
+/** Beside what others, such as CORS, let the answer depend on. */
+function varyOnAccept(reply: FastifyReply): void {
+  const present = reply.getHeader('vary');
+  reply.header('vary', present === undefined ? 'Accept' : `${String(present)}, Accept`);
 }

@@ -7,6 +7,7 @@ import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import {
+  nothingToRender,
   openScene,
   startServer,
   type Scene,
@@ -22,17 +23,11 @@ let server: Server;
 let open: SceneProject;
 let closed: SceneProject;
 
-/** Nothing in this file is unmade: a request for a render would be a fault. */
-const variants = {
-  request: () => Promise.reject(new Error('nothing is to be rendered here')),
-  waits: { settled: () => Promise.reject(new Error('nobody waits here')), size: 0, close: () => undefined },
-};
-
 beforeAll(async () => {
   scene = await openScene();
   open = await scene.project({ visibility: 'public', delivery: { cacheSeconds: 60 } });
   closed = await scene.project();
-  server = await startServer(scene, { variants });
+  server = await startServer(scene, { variants: nothingToRender });
 });
 afterAll(async () => {
   await server.close();
@@ -400,7 +395,7 @@ describe('bytes that the store does not have as the row says', () => {
   it('are noticed after the header too: the connection ends, and not as if all were well', async () => {
     const file = await scene.file(open, { bytes: large });
     const cutting = cuttingAfter(large.subarray(0, 300_000));
-    const faulty = await startServer(scene, { variants, blobs: cutting });
+    const faulty = await startServer(scene, { variants: nothingToRender, blobs: cutting });
     try {
       const received = await new Promise<{ complete: boolean; size: number }>((resolve, reject) => {
         http
@@ -426,7 +421,7 @@ describe('bytes that the store does not have as the row says', () => {
 
   it('are a problem when the store fails before the first byte of a large file', async () => {
     const file = await scene.file(open, { bytes: large });
-    const faulty = await startServer(scene, { variants, blobs: cuttingAfter() });
+    const faulty = await startServer(scene, { variants: nothingToRender, blobs: cuttingAfter() });
     try {
       const answer = await faulty.fetch(`/files/${file.id}/content`);
       expect(answer.status).toBe(502);
@@ -442,7 +437,7 @@ describe('bytes that the store does not have as the row says', () => {
       ...scene.blobs,
       get: (key) => Promise.reject(new StoreUnavailable('connection refused', key)),
     };
-    const faulty = await startServer(scene, { variants, blobs: away });
+    const faulty = await startServer(scene, { variants: nothingToRender, blobs: away });
     try {
       const answer = await faulty.fetch(`/files/${file.id}/content`);
       expect(answer.status).toBe(503);
@@ -476,7 +471,7 @@ describe('a store that has URLs of its own', () => {
           }).toString()}`,
         ),
     };
-    presigning = await startServer(scene, { variants, blobs, clock: { now: () => now } });
+    presigning = await startServer(scene, { variants: nothingToRender, blobs, clock: { now: () => now } });
   });
   afterAll(() => presigning.close());
 

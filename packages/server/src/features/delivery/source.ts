@@ -1,6 +1,7 @@
 import { strongTag } from '../../foundation/http/conditions.js';
 import { dispositionHeader, mayShowInline } from '../../foundation/http/content-headers.js';
 import type { ProjectSettings } from '../projects/settings.js';
+import { isAdhoc, wishName } from '../variants/wanted.js';
 import type { ContentRow } from './queries.js';
 
 /** Stored bytes that can be sent: an original, or a variant that is ready. */
@@ -49,7 +50,10 @@ export const readyVariantOf = oncePerRow(({ file, variant }): Source | undefined
     mimeType,
     lastModified: variant.updated_at,
     name: variantFileName(file.filename, variant.name, key),
-    version: versionOf(file.generation, key),
+    version:
+      variant.commonGeneration === null
+        ? versionOf(file.generation, key)
+        : commonVersion(file.generation, variant.commonGeneration),
   });
 });
 
@@ -79,13 +83,27 @@ function oncePerRow<T>(make: (row: ContentRow) => T): (row: ContentRow) => T {
  */
 export function versionOf(fileGeneration: number, variantKey?: string): string {
   if (variantKey === undefined) return String(fileGeneration);
-  return `${fileGeneration}.${/\.(\d+)\.[a-z0-9]+$/.exec(variantKey)?.[1] ?? '1'}`;
+  return commonVersion(fileGeneration, generationOf(variantKey));
 }
 
-/** `holiday.png` as the variant `medium` in WebP is saved as `holiday-medium.webp`. */
-function variantFileName(filename: string, variant: string, key: string): string {
+/** The version of all formats of a variant together, which share a URL. */
+export function commonVersion(fileGeneration: number, highestGeneration: number): string {
+  return `${fileGeneration}.${highestGeneration}`;
+}
+
+/** The generation that a key says. */
+export function generationOf(key: string): number {
+  return Number(/\.(\d+)\.[a-z0-9]+$/.exec(key)?.[1] ?? '1');
+}
+
+/**
+ * `holiday.png` as the variant `medium` in WebP is saved as `holiday-medium.webp`; a transformation, whose name says
+ * nothing to anybody, as `holiday.webp`.
+ */
+function variantFileName(filename: string, stored: string, key: string): string {
   const stem = filename.replace(/(?<=.)\.[A-Za-z0-9]{1,10}$/, '');
-  return `${stem}-${variant}${key.slice(key.lastIndexOf('.'))}`;
+  const suffix = isAdhoc(stored) ? '' : `-${wishName(stored)}`;
+  return `${stem}${suffix}${key.slice(key.lastIndexOf('.'))}`;
 }
 
 export type Visibility = ProjectSettings['visibility'];

@@ -73,6 +73,8 @@ export interface FileChange {
   readonly metadata?: Readonly<Record<string, unknown>>;
   /** Null: as the project says. */
   readonly visibility?: 'public' | 'private' | null;
+  /** Parts of width and height, 0 to 1 from the top left; null: none. */
+  readonly focalPoint?: { readonly x: number; readonly y: number } | null;
 }
 
 /**
@@ -81,7 +83,7 @@ export interface FileChange {
  * @returns the changed row, or undefined when there is none (any more).
  */
 export async function changeFile(
-  db: Db,
+  db: Db | Tx,
   projectId: string,
   fileId: string,
   change: FileChange,
@@ -99,6 +101,9 @@ export async function changeFile(
             // The versioned links of before go stale: what was kept under them was for other eyes.
             generation: sql<number>`generation + CASE WHEN visibility IS DISTINCT FROM ${change.visibility} THEN 1 ELSE 0 END`,
           }),
+      ...(change.focalPoint === undefined
+        ? {}
+        : { focal_x: change.focalPoint?.x ?? null, focal_y: change.focalPoint?.y ?? null }),
       version: sql<number>`version + 1`,
       updated_at: sql<Date>`now()`,
     })

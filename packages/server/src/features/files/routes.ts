@@ -1,6 +1,6 @@
 import Type, { type TSchema } from 'typebox';
 
-import type { Db } from '../../foundation/database/connect.js';
+import type { Db, Tx } from '../../foundation/database/connect.js';
 import type { Routes } from '../../foundation/http/app.js';
 import { judgeConditions } from '../../foundation/http/conditions.js';
 import { cutPage, nextLink, pageOf, PageQuery, readPage } from '../../foundation/http/pages.js';
@@ -25,6 +25,8 @@ export interface FileRoutesOptions {
   readonly fileViewSchema: TSchema;
   /** Rooms above: the file was changed or deleted, and that is committed. */
   readonly onChanged?: (fileId: string) => void;
+  /** Rooms above: the focal point of the file was set; runs in the transaction that sets it. */
+  readonly onFocalPoint?: (tx: Tx, file: FileRow) => Promise<void>;
 }
 
 const Params = Type.Object({ id: Type.String() });
@@ -47,6 +49,9 @@ const ListQuery = Type.Object(
   { additionalProperties: false },
 );
 
+const part = (side: string) =>
+  Type.Number({ minimum: 0, maximum: 1, description: `Part of the ${side}, from the top left.` });
+
 const ChangeBody = Type.Object(
   {
     filename: Type.Optional(Type.String({ minLength: 1, maxLength: 10_000 })),
@@ -62,6 +67,15 @@ const ChangeBody = Type.Object(
         description: 'Who may read the bytes; null: as the project says.',
       }),
     ),
+    focalPoint: Type.Optional(
+      Type.Union(
+        [Type.Object({ x: part('width'), y: part('height') }, { additionalProperties: false }), Type.Null()],
+        {
+          description:
+            'The point of the upright picture that variants with `position: focal` keep in view; null: its middle. They are made anew, and served as they were until then.',
+        },
+      ),
+    ),
   },
   { additionalProperties: false },
 );
@@ -69,6 +83,7 @@ const ChangeBody = Type.Object(
 /** The ledger as the API shows it. */
 export function fileRoutes(options: FileRoutesOptions): Routes {
   const { db, present, fileViewSchema, onChanged = () => undefined } = options;
+  const { onFocalPoint = () => Promise.resolve() } = options;
   const tags = ['files'];
 
   const show = async (file: FileRow): Promise<Record<string, unknown>> => {
@@ -134,7 +149,7 @@ export function fileRoutes(options: FileRoutesOptions): Routes {
         config: { permission: 'files:write' },
         schema: {
           operationId: 'changeFile',
-          summary: 'Change a file’s name, metadata or visibility',
+          summary: 'Change a file’s name, metadata, visibility or focal point',
           tags,
           params: Params,
           body: ChangeBody,
@@ -143,14 +158,19 @@ export function fileRoutes(options: FileRoutesOptions): Routes {
       },
       async (request, reply) => {
         const { projectId, fileId } = request.access;
-        const { filename, metadata, visibility } = request.body;
+        const { filename, metadata, visibility, focalPoint } = request.body;
         if (metadata !== undefined) checkMetadata(metadata);
         const change: FileChange = {
           ...(filename === undefined ? {} : { filename: cleanFilename(filename) }),
           ...(metadata === undefined ? {} : { metadata }),
           ...(visibility === undefined ? {} : { visibility }),
+          ...(focalPoint === undefined ? {} : { focalPoint }),
         };
-        const file = await changeIf(db, { projectId, fileId }, change, request.headers['if-match']);
+        const file = await db.transaction().execute(async (tx) => {
+          const changed = await changeIf(tx, { projectId, fileId }, change, request.headers['if-match']);
+          if (focalPoint !== undefined) await onFocalPoint(tx, changed);
+          return changed;
+        });
         onChanged(fileId);
         reply.header('etag', fileTag(file));
         return show(file);
@@ -190,7 +210,7 @@ function searchable(name: string): string {
 }
 
 async function changeIf(
-  db: Db,
+  db: Tx,
   { projectId, fileId }: { readonly projectId: string; readonly fileId: string },
   change: FileChange,
   ifMatch: string | undefined,

@@ -1,3 +1,5 @@
+import type { TSchema } from 'typebox';
+
 import type { Db, Tx } from '../../foundation/database/connect.js';
 import { judgeConditions } from '../../foundation/http/conditions.js';
 import { newId } from '../../foundation/ids.js';
@@ -20,8 +22,17 @@ export interface ProjectsOptions {
   readonly log: Log;
   /** Where clients reach the server, without a slash at the end. */
   readonly publicUrl: string;
-  /** Rooms above: settings changed; runs in the transaction that changes them. */
-  readonly onSettingsChanged?: (tx: Tx, project: Project, before: Project) => Promise<void>;
+  /**
+   * Rooms above: settings changed; runs in the transaction that changes them. What it finds out becomes `variantChanges`
+   * in the answer.
+   */
+  readonly onSettingsChanged?: (
+    tx: Tx,
+    project: Project,
+    before: Project,
+  ) => Promise<Readonly<Record<string, unknown>>>;
+  /** The schema of what it finds out. */
+  readonly settingsChangesSchema?: TSchema;
   /** Rooms above: the project was changed or deleted, and that is committed. */
   readonly onCommitted?: (projectId: string) => void;
   /** Rooms above: the project is deleted; runs in the transaction that does it. */
@@ -33,6 +44,11 @@ export interface ProjectWithUsage {
   readonly usage: Usage;
 }
 
+export interface ChangedProject extends ProjectWithUsage {
+  /** Of a change of settings. */
+  readonly changes: Readonly<Record<string, unknown>> | undefined;
+}
+
 /** What the routes do, each in one transaction. */
 export interface ProjectOperations {
   readonly db: Db;
@@ -42,7 +58,8 @@ export interface ProjectOperations {
     projectId: string,
     input: { name?: string; settings?: unknown },
     ifMatch: string | undefined,
-  ): Promise<ProjectWithUsage>;
+  ): Promise<ChangedProject>;
+  readonly settingsChangesSchema: TSchema | undefined;
   remove(projectId: string, ifMatch: string | undefined): Promise<void>;
 }
 
@@ -51,6 +68,7 @@ export function projectOperations(options: ProjectsOptions): ProjectOperations {
   return {
     db,
     publicUrl: options.publicUrl,
+    settingsChangesSchema: options.settingsChangesSchema,
     create(ownerId, input) {
       const settings = checkSettings(input.settings ?? {});
       return inTransaction(db, async (tx) => {
@@ -68,8 +86,9 @@ export function projectOperations(options: ProjectsOptions): ProjectOperations {
             input.settings === undefined ? before.settings : checkSettings(input.settings, before.settings),
         };
         const project = await updateProject(tx, changed);
-        if (input.settings !== undefined) await options.onSettingsChanged?.(tx, project, before);
-        return { project, usage: await findUsage(tx, projectId) };
+        const changes =
+          input.settings === undefined ? undefined : await options.onSettingsChanged?.(tx, project, before);
+        return { project, usage: await findUsage(tx, projectId), changes };
       });
       options.onCommitted?.(projectId);
       return changed;

@@ -1,3 +1,4 @@
+import Type from 'typebox';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { createTestApi, type Member, type TestApi } from '../../../test/api.js';
@@ -17,7 +18,9 @@ beforeAll(async () => {
       async onSettingsChanged(_tx, project, before) {
         if (refuse) throw refuse;
         events.push({ kind: 'changed', project, before });
+        return { noticed: 1 };
       },
+      settingsChangesSchema: Type.Object({ noticed: Type.Integer() }),
       async onDeleted(_tx, project) {
         if (refuse) throw refuse;
         events.push({ kind: 'deleted', project });

@@ -28,7 +28,10 @@ async function refuseWrongSettings(request: { readonly body: unknown }): Promise
 }
 
 export function projectRoutes(operations: ProjectOperations): Routes {
-  const { db, publicUrl } = operations;
+  const { db, publicUrl, settingsChangesSchema } = operations;
+  const ChangedProjectView = settingsChangesSchema
+    ? Type.Object({ ...ProjectView.properties, variantChanges: Type.Optional(settingsChangesSchema) })
+    : ProjectView;
   return (app) => {
     app.post(
       '/projects',
@@ -119,19 +122,19 @@ export function projectRoutes(operations: ProjectOperations): Routes {
           tags,
           params: Params,
           body: ChangeProjectBody,
-          response: { 200: ProjectView },
+          response: { 200: ChangedProjectView },
         },
         preValidation: refuseWrongSettings,
       },
       async (request, reply) => {
         const { projectId } = request.access;
-        const { project, usage } = await operations.change(
+        const { project, usage, changes } = await operations.change(
           projectId,
           request.body,
           request.headers['if-match'],
         );
         reply.header('etag', projectTag(project));
-        return presentProject(project, usage);
+        return { ...presentProject(project, usage), ...(changes ? { variantChanges: changes } : {}) };
       },
     );
 

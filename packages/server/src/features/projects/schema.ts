@@ -1,11 +1,12 @@
 import Type from 'typebox';
 
 import { lineOfText } from '../../foundation/http/text.js';
-import { recipeMembers, vocabulary } from '../../foundation/imaging/vocabulary.js';
+import { optionalMembers, vocabulary } from '../../foundation/imaging/vocabulary.js';
 import type { Project, Usage } from './queries.js';
 import {
   deliveryModes,
   fallbacks,
+  maxAllowedSizes,
   maxAllowedTypes,
   maxCacheSeconds,
   visibilities,
@@ -24,15 +25,10 @@ const limit = (minimum: number, description: string) =>
     Type.Union([Type.Integer({ minimum, maximum: Number.MAX_SAFE_INTEGER }), Type.Null()], { description }),
   );
 
-/** The members of a recipe, all of them optional. */
-const recipe = Object.fromEntries(
-  recipeMembers.map((member) => [member, Type.Optional(vocabulary[member].schema)]),
-);
-
 /** A variant as people write it. */
 const VariantInput = Type.Object(
   {
-    ...recipe,
+    ...optionalMembers,
     lazy: Type.Optional(Type.Boolean({ description: 'Make it when it is first asked for.' })),
   },
   { ...closed, description: 'Needs a width, a height or both.' },
@@ -75,6 +71,13 @@ export const SettingsInput = Type.Object(
         closed,
       ),
     ),
+    allowedSizes: Type.Optional(
+      Type.Array(Type.String(), {
+        maxItems: maxAllowedSizes,
+        description:
+          'Sizes such as `640x480`, `640x` or `x480` to which pictures may be transformed by `?width=…&height=…` without a signature, with any `fit`, `position` and `format`.',
+      }),
+    ),
   },
   { ...closed, description: 'A member that is given replaces the present one as a whole.' },
 );
@@ -86,7 +89,7 @@ const SettingsView = Type.Object({
     Type.String(),
     Type.Unsafe<VariantSettings>(
       Type.Object({
-        ...recipe,
+        ...optionalMembers,
         fit: vocabulary.fit.schema,
         format: vocabulary.format.schema,
         lazy: Type.Optional(Type.Boolean()),
@@ -101,6 +104,7 @@ const SettingsView = Type.Object({
     fallback: choice(fallbacks),
     cacheSeconds: Type.Integer(),
   }),
+  allowedSizes: Type.Array(Type.String()),
 });
 
 export const UsageView = Type.Object({
@@ -154,5 +158,10 @@ export function presentProject(project: Project, usage: Usage) {
 
 /** The schema’s types are mutable ones; the copy is shallow and cheap. */
 function presentSettings(settings: ProjectSettings) {
-  return { ...settings, variants: { ...settings.variants }, allowedTypes: [...settings.allowedTypes] };
+  return {
+    ...settings,
+    variants: { ...settings.variants },
+    allowedTypes: [...settings.allowedTypes],
+    allowedSizes: [...settings.allowedSizes],
+  };
 }

@@ -1,11 +1,11 @@
 import { isVariantName } from '../../foundation/blobs/keys.js';
-import type { Recipe } from '../../foundation/imaging/recipe.js';
-import { isRecipe, recipeFaults, recipeMembers } from '../../foundation/imaging/vocabulary.js';
+import type { AskedRecipe } from '../../foundation/imaging/recipe.js';
+import { maxSide, readRecipe, recipeMembers } from '../../foundation/imaging/vocabulary.js';
 import { Problem } from '../../foundation/problems.js';
 import { FaultList, readBoolean, readChoice, readInteger, readMembers } from './faults.js';
 
 /** How one variant is made; `lazy` ones are made when they are first asked for. */
-export interface VariantSettings extends Recipe {
+export interface VariantSettings extends AskedRecipe {
   readonly lazy?: boolean;
 }
 
@@ -39,15 +39,21 @@ export interface ProjectSettings {
   /** Whether files are for everybody or for those with a credential. */
   readonly visibility: (typeof visibilities)[number];
   readonly delivery: DeliverySettings;
+  /** Boxes, `640x480`, `640x` or `x480`, that pictures may be transformed to without a signature. */
+  readonly allowedSizes: readonly string[];
 }
 
 export const maxVariants = 50;
 export const maxAllowedTypes = 100;
+export const maxAllowedSizes = 100;
 /** A year, the longest that caches keep anything (RFC 9111 leaves it open; clients cut there). */
 export const maxCacheSeconds = 31_536_000;
 
 // type/subtype, type/* or */*, with the names of RFC 6838 §4.2 in lower case.
 const typePattern = /^(\*\/\*|[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\/(\*|[a-z0-9][a-z0-9!#$&^_.+-]{0,126}))$/;
+
+/** `{width}x{height}`, one of which may be missing. */
+const sizePattern = /^([1-9]\d{0,4})?x([1-9]\d{0,4})?$/;
 
 export function defaultSettings(): ProjectSettings {
   return {
@@ -60,6 +66,7 @@ export function defaultSettings(): ProjectSettings {
     allowedTypes: ['*/*'],
     visibility: 'private',
     delivery: { mode: 'auto', fallback: 'original', cacheSeconds: 3600 },
+    allowedSizes: [],
   };
 }
 
@@ -105,7 +112,7 @@ function read(
   faults: FaultList,
   unknown: Unknown,
 ): ProjectSettings {
-  const names = ['variants', 'quota', 'allowedTypes', 'visibility', 'delivery'] as const;
+  const names = ['variants', 'quota', 'allowedTypes', 'visibility', 'delivery', 'allowedSizes'] as const;
   const given = readMembers(value, names, at, faults, unknown);
   const defaults = defaultSettings();
   return {
@@ -126,6 +133,10 @@ function read(
       given.delivery === undefined
         ? current.delivery
         : readDelivery(given.delivery, defaults.delivery, `${at}/delivery`, faults, unknown),
+    allowedSizes:
+      given.allowedSizes === undefined
+        ? current.allowedSizes
+        : readSizes(given.allowedSizes, `${at}/allowedSizes`, faults),
   };
 }
 
@@ -161,15 +172,15 @@ function readVariant(value: unknown, at: string, faults: FaultList, unknown: Unk
   const before = faults.list.length;
   const { lazy: given, ...members } = readMembers(value, [...recipeMembers, 'lazy'], at, faults, unknown);
   const lazy = readBoolean(given, undefined, `${at}/lazy`, faults);
-  const recipe = { fit: 'inside', format: 'webp', ...members };
-  for (const { member, detail } of recipeFaults(recipe)) {
+  const read = readRecipe(members);
+  if ('recipe' in read) return lazy === undefined ? read.recipe : { ...read.recipe, lazy };
+  for (const { member, detail } of read.faults) {
     if (member !== undefined) faults.add(`${at}/${member}`, detail);
     // What is missing is told only of a recipe in which nothing else is wrong.
     else if (faults.list.length === before) faults.add(at, detail);
   }
-  // What is not one has just been told.
-  if (!isRecipe(recipe)) return { fit: 'inside', format: 'webp' };
-  return lazy === undefined ? recipe : { ...recipe, lazy };
+  // In place of what has just been refused.
+  return { fit: 'inside', format: 'webp' };
 }
 
 function readQuota(
@@ -198,17 +209,9 @@ function readQuota(
 }
 
 function readTypes(value: unknown, at: string, faults: FaultList): readonly string[] {
-  if (!Array.isArray(value)) {
-    faults.add(at, 'must be a list of media types');
-    return [];
-  }
-  const items: readonly unknown[] = value;
-  if (items.length === 0) faults.add(at, 'must name at least one media type');
-  if (items.length > maxAllowedTypes) {
-    faults.add(at, `has ${items.length} items; at most ${maxAllowedTypes} are allowed`);
-    return [];
-  }
-  const types = items.map((item, index) => {
+  const items = readList(value, maxAllowedTypes, 'media types', at, faults);
+  if (items?.length === 0) faults.add(at, 'must name at least one media type');
+  const types = (items ?? []).map((item, index) => {
     const type = typeof item === 'string' ? item.toLowerCase() : '';
     if (!typePattern.test(type)) {
       faults.add(`${at}/${index}`, 'must be a media type such as “image/png”, “image/*” or “*/*”');
@@ -216,6 +219,39 @@ function readTypes(value: unknown, at: string, faults: FaultList): readonly stri
     return type;
   });
   return [...new Set(types)];
+}
+
+function readSizes(value: unknown, at: string, faults: FaultList): readonly string[] {
+  const sizes = (readList(value, maxAllowedSizes, 'sizes', at, faults) ?? []).map((item, index) => {
+    const size = typeof item === 'string' ? item : '';
+    const sides = sizePattern.test(size) ? size.split('x').filter((side) => side !== '') : [];
+    if (sides.length === 0 || sides.some((side) => Number(side) > maxSide)) {
+      faults.add(
+        `${at}/${index}`,
+        `must be a size such as “640x480”, “640x” or “x480”, no side over ${maxSide}`,
+      );
+    }
+    return size;
+  });
+  return [...new Set(sizes)];
+}
+
+/** Reads a list; what is none, or too long, is a fault and undefined. */
+function readList(
+  value: unknown,
+  most: number,
+  what: string,
+  at: string,
+  faults: FaultList,
+): readonly unknown[] | undefined {
+  if (!Array.isArray(value)) {
+    faults.add(at, `must be a list of ${what}`);
+    return undefined;
+  }
+  const items: readonly unknown[] = value;
+  if (items.length <= most) return items;
+  faults.add(at, `has ${items.length} items; at most ${most} are allowed`);
+  return undefined;
 }
 
 function readDelivery(

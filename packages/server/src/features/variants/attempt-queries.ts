@@ -10,7 +10,17 @@ import type { VariantRow } from './queries.js';
 /** The file of a variant, with what its processing must know. */
 export type VariantFile = Pick<
   Selectable<Files>,
-  'id' | 'project_id' | 's3_key' | 'size' | 'sha256' | 'mime_type' | 'status' | 'deleted_at'
+  | 'id'
+  | 'project_id'
+  | 's3_key'
+  | 'size'
+  | 'sha256'
+  | 'mime_type'
+  | 'frames'
+  | 'focal_x'
+  | 'focal_y'
+  | 'status'
+  | 'deleted_at'
 >;
 
 /**
@@ -32,6 +42,9 @@ export async function lockFile(
       'files.size',
       'files.sha256',
       'files.mime_type',
+      'files.frames',
+      'files.focal_x',
+      'files.focal_y',
       'files.status',
       'files.deleted_at',
       sql<boolean>`projects.deleted_at is not null`.as('projectDeleted'),
@@ -126,6 +139,7 @@ export async function finishAttempt(tx: Tx, row: VariantRow, made: MadeVariant):
       failure: null,
       recipe: JSON.stringify(made.recipe),
       recipe_digest: made.digest,
+      refused_digest: null,
       s3_key: made.key,
       pending_key: null,
       mime_type: made.mimeType,
@@ -143,24 +157,26 @@ export async function finishAttempt(tx: Tx, row: VariantRow, made: MadeVariant):
 
 /** Ends an attempt without a result; the variant waits for the next one, with the reason of the last beside it. */
 export function abandonAttempt(tx: Tx, row: VariantRow, reason: Failure): Promise<void> {
-  return endWithoutResult(tx, row, 'pending', reason);
+  return endWithoutResult(tx, row, 'pending', reason, row.refused_digest);
 }
 
 /** Gives a variant up for good. */
 export function failVariant(tx: Tx, row: VariantRow, reason: Failure): Promise<void> {
-  return endWithoutResult(tx, row, 'failed', reason);
+  return endWithoutResult(tx, row, 'failed', reason, row.wanted_digest);
 }
 
-/** A variant that is ready stays so: only its renewal has failed. */
+/** A variant that is ready stays so: only its renewal has failed, and is not tried for every request that sees it. */
 async function endWithoutResult(
   tx: Tx,
   row: VariantRow,
   status: 'pending' | 'failed',
   reason: Failure,
+  refused: string | null,
 ): Promise<void> {
   await tx
     .updateTable('variants')
     .set({
+      refused_digest: refused,
       status: row.status === 'ready' ? 'ready' : status,
       pending_key: null,
       failure_code: reason.code,

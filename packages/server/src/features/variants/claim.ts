@@ -18,7 +18,8 @@ import {
   type MadeVariant,
   type VariantFile,
 } from './attempt-queries.js';
-import { extensionOf, recipeDigest } from './recipes.js';
+import { extensionOf } from './recipes.js';
+import { digestFor, wishName } from './wanted.js';
 
 /** One variant that an attempt makes, and the key it alone writes. */
 export interface ClaimedVariant {
@@ -62,8 +63,10 @@ export async function claimVariants(
     for (const row of rows) {
       const recipe = recipeFor(job, row.name);
       if (!recipe) continue;
-      const digest = recipeDigest(recipe);
+      const digest = digestFor(recipe, file);
       if (row.status === 'ready' && row.recipe_digest === digest) continue;
+      // Another recipe has been planned since; that one's own job makes it.
+      if (row.wanted_digest !== null && row.wanted_digest !== digest) continue;
       if (row.pending_key !== null) {
         if (attempt === 1 && row.silentSeconds < abandonedSeconds) continue;
         await buryAttempt(tx, row, maxWriteSeconds);
@@ -72,7 +75,7 @@ export async function claimVariants(
         await failVariant(tx, row, failure('file-deleted'));
         continue;
       }
-      const generation = row.generation + 1;
+      const generation = nextGeneration(row, rows);
       const key = variantKey(projectId, row.name, job.fileId, extensionOf(recipe), generation);
       await beginAttempt(tx, row, { generation, key });
       variants.push({ name: row.name, recipe, digest, key });
@@ -82,6 +85,17 @@ export async function claimVariants(
     await settle(tx, file, await lockVariants(tx, projectId, job.fileId));
     return undefined;
   });
+}
+
+/**
+ * The generation of a new key. Formats of one variant count together, so that the highest number among them names all
+ * their bytes: it is the version in their common URL. The first bytes of a format change nothing that was there.
+ */
+function nextGeneration(row: LockedVariant, rows: readonly LockedVariant[]): number {
+  const variant = wishName(row.name);
+  if (variant === row.name || row.s3_key === null) return row.generation + 1;
+  const siblings = rows.filter(({ name }) => wishName(name) === variant);
+  return Math.max(...siblings.map(({ generation }) => generation)) + 1;
 }
 
 /** What an attempt has brought, by variant. */
@@ -175,7 +189,8 @@ export async function giveUp(
   for (const row of await lockVariants(tx, projectId, job.fileId)) {
     const recipe = recipeFor(job, row.name);
     if (!recipe || row.status === 'failed') continue;
-    if (row.status === 'ready' && row.recipe_digest === recipeDigest(recipe)) continue;
+    if (row.status === 'ready' && row.recipe_digest === digestFor(recipe, file)) continue;
+    if (row.wanted_digest !== null && row.wanted_digest !== digestFor(recipe, file)) continue;
     await buryAttempt(tx, row, maxWriteSeconds);
     // The last attempt may have left the reason; a worker that was killed could not.
     const known = row.failure_code !== null && row.failure !== null;

@@ -3,16 +3,9 @@ import { enqueue } from '../../foundation/queue/enqueue.js';
 import type { ProjectSettings } from '../projects/settings.js';
 import { failure } from './failures.js';
 import { renderVariants } from './job.js';
-import { planRows, type PlannedVariant } from './queries.js';
-import { isDecodable, isPicture, recipeDigest, recipeOf } from './recipes.js';
-
-/** What planning must know of a file. */
-export interface PlannableFile {
-  readonly id: string;
-  readonly project_id: string;
-  /** Detected from the bytes. */
-  readonly mime_type: string;
-}
+import { planRows } from './queries.js';
+import { isDecodable, isPicture } from './recipes.js';
+import { plannedVariants, type DerivableFile, type PlannedVariant } from './wanted.js';
 
 /**
  * Plans the variants of a file whose bytes are complete: writes their rows and enqueues one job for those made
@@ -21,11 +14,12 @@ export interface PlannableFile {
  */
 export async function planVariants(
   tx: Tx,
-  file: PlannableFile,
+  uploaded: Pick<DerivableFile, 'id' | 'project_id' | 'mime_type'>,
   settings: ProjectSettings,
 ): Promise<'processing' | 'ready'> {
-  if (!isPicture(file.mime_type)) return 'ready';
-  const planned = plannedVariants(settings);
+  if (!isPicture(uploaded.mime_type)) return 'ready';
+  const file = { ...uploaded, frames: null, focal_x: null, focal_y: null };
+  const planned = plannedVariants(settings, file);
   if (!isDecodable(file.mime_type)) {
     await planRows(tx, file, planned, failure('unsupported-codec'));
     return 'ready';
@@ -40,14 +34,6 @@ export async function planVariants(
     { projectId: file.project_id },
   );
   return 'processing';
-}
-
-/** The variants that a project's settings name, with the digests of their recipes. */
-export function plannedVariants(settings: ProjectSettings): readonly PlannedVariant[] {
-  return Object.entries(settings.variants).map(([name, setting]) => {
-    const recipe = recipeOf(setting);
-    return { name, recipe, digest: recipeDigest(recipe), lazy: setting.lazy ?? false };
-  });
 }
 
 /** The job's `variantsConfig` for some variants. */

@@ -4,15 +4,9 @@ import type { Db, Tx } from '../../foundation/database/connect.js';
 import type { Files, Variants } from '../../foundation/database/tables.js';
 import type { Recipe } from '../../foundation/imaging/recipe.js';
 import type { Failure } from './failures.js';
+import type { PlannedVariant } from './wanted.js';
 
 export type VariantRow = Selectable<Variants>;
-
-export interface PlannedVariant {
-  readonly name: string;
-  readonly recipe: Recipe;
-  readonly digest: string;
-  readonly lazy: boolean;
-}
 
 /** All variants of the files, ordered by name. */
 export async function variantsOf(
@@ -53,7 +47,9 @@ export async function planRows(
         failure: failed?.detail ?? null,
         recipe: JSON.stringify(recipe),
         recipe_digest: digest,
+        wanted_digest: digest,
         lazy,
+        generation: collectedGeneration(file.id),
       })),
     )
     .onConflict((conflict) =>
@@ -65,6 +61,7 @@ export async function planRows(
           failure: eb.ref('excluded.failure'),
           recipe: eb.ref('excluded.recipe'),
           recipe_digest: eb.ref('excluded.recipe_digest'),
+          wanted_digest: eb.ref('excluded.wanted_digest'),
           lazy: eb.ref('excluded.lazy'),
           updated_at: sql<Date>`now()`,
         }))
@@ -74,11 +71,16 @@ export async function planRows(
     .execute();
 }
 
-/** Writes a row for a variant that the project has and the file lacks; made on request, so it is lazy. */
+/**
+ * Writes a row for a picture that the file lacks; made on request, so it is lazy.
+ * @param file locked, so that nobody is just collecting an earlier row of that name.
+ * @param expiresSeconds after which it goes unless it is asked for again; never when absent.
+ */
 export async function addLazyRow(
   tx: Tx,
   file: { readonly id: string; readonly project_id: string },
   { name, recipe, digest }: PlannedVariant,
+  expiresSeconds?: number,
 ): Promise<void> {
   await tx
     .insertInto('variants')
@@ -89,9 +91,63 @@ export async function addLazyRow(
       status: 'pending',
       recipe: JSON.stringify(recipe),
       recipe_digest: digest,
+      wanted_digest: digest,
       lazy: true,
+      generation: collectedGeneration(file.id),
+      expires_at: expiresSeconds === undefined ? null : inSeconds(expiresSeconds),
     })
     .onConflict((conflict) => conflict.columns(['file_id', 'name']).doNothing())
+    .execute();
+}
+
+/** Where the generations of a new row begin: behind those of rows that are gone. */
+function collectedGeneration(fileId: string) {
+  return sql<number>`(SELECT collected_generation FROM files WHERE id = ${fileId})`;
+}
+
+function inSeconds(seconds: number) {
+  return sql<Date>`now() + make_interval(secs => ${seconds}::float8)`;
+}
+
+/** Says that a variant whose bytes are served shall have another recipe: jobs for other ones are overtaken. */
+export async function wantRecipe(tx: Tx, row: VariantRow, digest: string): Promise<void> {
+  await tx
+    .updateTable('variants')
+    .set({ wanted_digest: digest, refused_digest: null })
+    .where('file_id', '=', row.file_id)
+    .where('project_id', '=', row.project_id)
+    .where('name', '=', row.name)
+    .execute();
+}
+
+/** What a row says that is to be made anew by the recipe it was made by. */
+const anew = 'anew';
+
+/** The same for bytes that were made by that very recipe. */
+export async function wantAnew(tx: Tx, row: VariantRow, digest: string): Promise<void> {
+  await tx
+    .updateTable('variants')
+    .set({ recipe_digest: anew, wanted_digest: digest, refused_digest: null })
+    .where('file_id', '=', row.file_id)
+    .where('project_id', '=', row.project_id)
+    .where('name', '=', row.name)
+    .execute();
+}
+
+/** Puts the end of a transformation off, since it was asked for. */
+export async function renew(
+  db: Db,
+  file: { readonly id: string; readonly project_id: string },
+  name: string,
+  expiresSeconds: number,
+): Promise<void> {
+  await db
+    .updateTable('variants')
+    .set({ expires_at: inSeconds(expiresSeconds) })
+    .where('file_id', '=', file.id)
+    .where('project_id', '=', file.project_id)
+    .where('name', '=', name)
+    .where('expires_at', 'is not', null)
     .execute();
 }
 

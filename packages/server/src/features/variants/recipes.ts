@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 
 import type { Json } from '../../foundation/database/tables.js';
-import type { OutputFormat, Recipe } from '../../foundation/imaging/recipe.js';
+import type { Point } from '../../foundation/imaging/geometry.js';
+import type { AskedRecipe, OutputFormat, Recipe } from '../../foundation/imaging/recipe.js';
 import { isRecipe } from '../../foundation/imaging/vocabulary.js';
 
 /** Types whose pixels the decoder reads; the same loaders are allowed in foundation/imaging. */
@@ -31,21 +32,27 @@ export function extensionOf(recipe: Recipe): string {
 }
 
 /** The recipe alone, without what a project's settings say about when it is made. */
-export function recipeOf(setting: Recipe & { readonly lazy?: boolean }): Recipe {
-  const recipe: Recipe & { lazy?: boolean } = { ...setting };
+export function recipeOf<R extends AskedRecipe>(setting: R & { readonly lazy?: boolean }): Omit<R, 'lazy'> {
+  const recipe: R & { lazy?: boolean } = { ...setting };
   delete recipe.lazy;
   return recipe;
 }
 
+/** Whether the recipe keeps the frames of an animation where its format can. */
+export function isKeptByFrame({ animated }: Pick<AskedRecipe, 'animated'>): boolean {
+  return animated !== false;
+}
+
 /**
  * Names a recipe by what it says: 16 hexadecimal digits of the SHA-256 of its canonical JSON (members sorted,
- * absent ones left out). A stored variant with another digest is stale.
+ * absent ones left out), with the focal point that it is cut around.
  */
-export function recipeDigest(recipe: Recipe): string {
+export function recipeDigest(recipe: AskedRecipe, focalPoint?: Point): string {
   const members = Object.entries(recipe)
     .filter(([, value]) => value !== undefined)
     .sort(([a], [b]) => (a < b ? -1 : 1));
-  return createHash('sha256').update(JSON.stringify(members)).digest('hex').slice(0, 16);
+  const said = focalPoint ? [...members, ['focalPoint', focalPoint.x, focalPoint.y]] : members;
+  return createHash('sha256').update(JSON.stringify(said)).digest('hex').slice(0, 16);
 }
 
 /**

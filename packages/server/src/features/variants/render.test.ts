@@ -6,6 +6,7 @@ import { buffer } from 'node:stream/consumers';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
 import {
+  derivable,
   openScene,
   runJob,
   type JobRun,
@@ -22,7 +23,9 @@ import { createImaging } from '../../foundation/imaging/pool.js';
 import { LeaseLost, type JobHandler } from '../../foundation/queue/define.js';
 import { checkSettings } from '../projects/settings.js';
 import type { ImageProcessingJob } from './job.js';
-import { configOf, plannedVariants, planVariants } from './plan.js';
+import { configOf, planVariants } from './plan.js';
+import { planAnew } from './regenerate/plan-anew.js';
+import { plannedVariants } from './wanted.js';
 import { createRenderHandler, type RenderOptions } from './render.js';
 
 let scene: Scene;
@@ -98,9 +101,18 @@ async function upload(project: SceneProject, bytes = picture, mimeType = 'image/
 const jobOf = (project: SceneProject, file: SceneFile, ...names: string[]): ImageProcessingJob => ({
   fileId: file.id,
   variantsConfig: configOf(
-    plannedVariants(project.settings).filter(({ name }) => names.length === 0 || names.includes(name)),
+    plannedVariants(project.settings, derivable(file)).filter(
+      ({ name }) => names.length === 0 || names.includes(name),
+    ),
   ),
 });
+
+const planStale = (project: SceneProject, { id: fileId, projectId }: SceneFile) =>
+  scene.db
+    .transaction()
+    .execute((tx) =>
+      planAnew(tx, { projectId, fileId }, project.settings, { which: 'stale', lane: 'normal' }),
+    );
 
 const rowsOf = async (file: SceneFile) => {
   const rows = await scene.db
@@ -322,6 +334,7 @@ describe('a render', () => {
     const after = await scene.changeSettings(before, {
       variants: { ...recipes.variants, thumb: { width: 20 } },
     });
+    await planStale(after, file);
     const gate = gated();
     const renewal = run(file, jobOf(after, file), { handler: handlerWith({ blobs: gate.blobs }) });
     await gate.reached;

@@ -19,6 +19,7 @@ import { failureOf, recipeFailure } from './failures.js';
 import { renderVariants } from './job.js';
 import { fetchOriginal } from './original.js';
 import { fetchWatermarks } from './watermarks.js';
+import { focalPointOf } from './wanted.js';
 import { createWorkFolders, type WorkFolders } from './work-folders.js';
 
 export interface RenderOptions {
@@ -121,6 +122,7 @@ async function makeVariants(
   const result = await imaging.render({
     path: original,
     recipes,
+    focalPoint: focalPointOf(claim.file),
     watermarks,
     outputFolder,
     signal,

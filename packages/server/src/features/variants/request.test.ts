@@ -1,7 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { openScene, type Scene, type SceneFile, type SceneProject } from '../../../test/content-scene.js';
+import {
+  derivable,
+  openScene,
+  type Scene,
+  type SceneFile,
+  type SceneProject,
+} from '../../../test/content-scene.js';
 import { requestVariant } from './request.js';
+import { renditionsOf, wishOf } from './wanted.js';
 
 let scene: Scene;
 let project: SceneProject;
@@ -41,12 +48,10 @@ async function request(
   mimeType = 'image/jpeg',
   settings = project.settings,
 ) {
-  await requestVariant(
-    scene.db,
-    { id: file.id, project_id: project.id, mime_type: mimeType },
-    name,
-    settings,
-  );
+  const asked = { ...derivable(file), mime_type: mimeType };
+  const wish = wishOf(settings, name);
+  const [wanted] = wish ? renditionsOf(wish, asked) : [];
+  await requestVariant(scene.db, asked, name, wanted, { perFile: 3, keepSeconds: 60 });
 }
 
 describe('a request for a variant', () => {

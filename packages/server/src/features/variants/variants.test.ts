@@ -1,17 +1,18 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { openScene, type Scene, type SceneProject } from '../../../test/content-scene.js';
+import { openScene, openVariants, type Scene, type SceneProject } from '../../../test/content-scene.js';
 import { decoderEntry } from '../../../test/fixtures/imaging.js';
 import { photo } from '../../../test/fixtures/pictures.js';
 import type { Imaging } from '../../foundation/imaging/imaging.js';
 import { createImaging } from '../../foundation/imaging/pool.js';
 import { createRunner, type Runner } from '../../foundation/queue/runner.js';
 import { planVariants } from './plan.js';
-import { createVariants, type VariantsRoom } from './variants.js';
+import { plannedVariants } from './wanted.js';
+import type { VariantRequests, VariantsWork } from './variants.js';
 
 let scene: Scene;
 let engine: Imaging;
-let room: VariantsRoom;
+let room: VariantRequests & VariantsWork;
 let workers: readonly Runner[];
 let renders = 0;
 
@@ -32,8 +33,8 @@ beforeAll(async () => {
       return engine.render(request);
     },
   };
-  const { db, blobs, log, temporaryFolder } = scene;
-  room = createVariants({ db, blobs, imaging, temporaryFolder, maxWriteSeconds: 60, log, maxWaiters: 100 });
+  const { db, log } = scene;
+  room = openVariants(scene, { imaging });
   workers = ['first', 'second'].map((name) =>
     createRunner({
       db,
@@ -114,10 +115,18 @@ describe('workers on one queue', () => {
     const project = await scene.project({ variants: { rare: { width: 20, lazy: true } } });
     const id = await upload(project, await photo({ width: 80, height: 60 }));
     const before = renders;
-    const file = { id, project_id: project.id, mime_type: 'image/jpeg' };
+    const file = {
+      id,
+      project_id: project.id,
+      mime_type: 'image/jpeg',
+      frames: null,
+      focal_x: null,
+      focal_y: null,
+    };
+    const [wanted] = plannedVariants(project.settings, file);
     await Promise.all(
       Array.from({ length: 20 }, async () => {
-        await room.request(file, 'rare', project.settings);
+        await room.request(file, 'rare', wanted);
         expect(await room.waits.settled(id, 'rare', 12_000, never())).toBe(true);
       }),
     );

@@ -53,13 +53,23 @@ describe('the layout of keys', () => {
     },
   );
 
-  it.each(['', 'files', 'adhoc-1', 'Thumb', '1st', 'a_b', 'a/b', '../a', 'a'.repeat(33), 'thumb\n'])(
+  it.each(['', 'files', 'Thumb', '1st', 'a_b', 'a/b', '../a', 'a'.repeat(33), 'thumb\n'])(
     'refuses the variant name %j',
     (name) => {
       expect(isVariantName(name)).toBe(false);
       expect(() => variantKey(project, name, file, 'webp')).toThrow(RangeError);
     },
   );
+
+  it('has folders for what has no name in the settings: transformations, and formats of one variant', () => {
+    for (const name of ['adhoc-8f85a1c6cb779397', 'adhoc-8f85a1c6cb779397.avif', 'medium.jpeg']) {
+      expect(isVariantName(name)).toBe(false);
+      expect(variantKey(project, name, file, 'avif', 3)).toBe(`${project}/${name}/${file}.3.avif`);
+    }
+    for (const name of ['files.avif', 'medium.exe', 'medium.', '.avif', 'medium.avif.webp']) {
+      expect(() => variantKey(project, name, file, 'avif')).toThrow(RangeError);
+    }
+  });
 
   it.each(['a', 'thumbnail', 'files2', 'adhoc', 'a-1', 'a'.repeat(32)])(
     'takes the variant name %j',

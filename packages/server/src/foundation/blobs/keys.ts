@@ -10,7 +10,10 @@ export function originalKey(projectId: string, fileId: string, extension: string
   return `${checkedId(projectId)}/files/${fileName(fileId, extension, generation)}`;
 }
 
-/** `{projectId}/{variant}/{fileId}.{ext}`, later generations `{fileId}.{n}.{ext}`. */
+/**
+ * `{projectId}/{variant}/{fileId}.{ext}`, later generations `{fileId}.{n}.{ext}`. The folder of a variant whose format is
+ * negotiated names the format too, `{variant}.avif`.
+ */
 export function variantKey(
   projectId: string,
   variant: string,
@@ -18,7 +21,7 @@ export function variantKey(
   extension: string,
   generation = 1,
 ): string {
-  if (!isVariantName(variant)) throw new RangeError(`not a variant name: ${JSON.stringify(variant)}`);
+  if (!isStoredName(variant)) throw new RangeError(`not a variant name: ${JSON.stringify(variant)}`);
   return `${checkedId(projectId)}/${variant}/${fileName(fileId, extension, generation)}`;
 }
 
@@ -33,6 +36,11 @@ export function stagingKey(uploadId: string, n?: number): string {
 /** Names a project may give its variants. `files` is the folder of the originals, `adhoc-…` that of signed sizes. */
 export function isVariantName(name: string): boolean {
   return /^[a-z][a-z0-9-]{0,31}$/.test(name) && name !== 'files' && !name.startsWith('adhoc-');
+}
+
+/** Names that a stored variant may have: also `adhoc-…`, and with a format behind a dot. */
+function isStoredName(name: string): boolean {
+  return /^[a-z][a-z0-9-]{0,31}(\.(jpeg|png|webp|avif|gif))?$/.test(name) && name.split('.')[0] !== 'files';
 }
 
 /** Extensions that a key may end in: chosen by us from the detected type, never taken from a file's name. */

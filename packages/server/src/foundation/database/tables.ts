@@ -44,6 +44,7 @@ export interface CancelledJobs {
 }
 
 export interface Files {
+  collected_generation: Generated<number>;
   created_at: Generated<Timestamp>;
   created_by_key: string | null;
   created_by_user: string | null;
@@ -53,6 +54,8 @@ export interface Files {
   exif: Json | null;
   failure: string | null;
   filename: string;
+  focal_x: number | null;
+  focal_y: number | null;
   frames: number | null;
   generation: Generated<number>;
   has_alpha: boolean | null;
@@ -144,6 +147,32 @@ export interface RefreshTokens {
   hash: Buffer;
   session_id: string;
   used_at: Timestamp | null;
+}
+
+export interface Regenerations {
+  after_id: string | null;
+  created_at: Generated<Timestamp>;
+  file_ids: string[] | null;
+  files_seen: Generated<number>;
+  files_total: number | null;
+  finished_at: Timestamp | null;
+  id: string;
+  jobs_open: Generated<number>;
+  names: string[] | null;
+  pass: Generated<number>;
+  planned_in_pass: Generated<number>;
+  project_id: string;
+  reason: string;
+  status: Generated<string>;
+  updated_at: Generated<Timestamp>;
+  variants_planned: Generated<number>;
+  which: string;
+}
+
+export interface RemovedVariants {
+  name: string;
+  project_id: string;
+  removed_at: Generated<Timestamp>;
 }
 
 export interface RunningJobs {
@@ -258,6 +287,7 @@ export interface Users {
 
 export interface Variants {
   created_at: Generated<Timestamp>;
+  expires_at: Timestamp | null;
   failure: string | null;
   failure_code: string | null;
   file_id: string;
@@ -270,11 +300,13 @@ export interface Variants {
   project_id: string;
   recipe: Json;
   recipe_digest: string;
+  refused_digest: string | null;
   s3_key: string | null;
   sha256: Buffer | null;
   size: number | null;
   status: string;
   updated_at: Generated<Timestamp>;
+  wanted_digest: string | null;
   width: number | null;
 }
 
@@ -303,6 +335,8 @@ export interface DB {
   project_usage: ProjectUsage;
   projects: Projects;
   refresh_tokens: RefreshTokens;
+  regenerations: Regenerations;
+  removed_variants: RemovedVariants;
   running_jobs: RunningJobs;
   sessions: Sessions;
   timetable: Timetable;

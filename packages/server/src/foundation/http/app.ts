@@ -51,6 +51,8 @@ export interface AppOptions {
 const jsonBodyLimit = 256 * 1024;
 /** Longest path parameter; ids have 36 characters. */
 const maxParamLength = 200;
+/** Milliseconds between two looks for idle connections of a closing server. */
+const idleSweepMs = 50;
 
 /**
  * Makes the application: request ids, strict JSON, problem documents for everything that is not a success,
@@ -76,6 +78,14 @@ export function createApp(options: AppOptions): App {
       void sendProblem(request, reply, toProblem(error));
     },
   }).withTypeProvider<TypeBoxTypeProvider>();
+
+  // Connections that are idle when the server closes are closed by the framework; those whose request is answered later
+  // would stay for as long as their client keeps them.
+  app.addHook('preClose', async () => {
+    if (!app.server.listening) return;
+    const sweep = setInterval(() => app.server.closeIdleConnections(), idleSweepMs);
+    app.server.once('close', () => clearInterval(sweep));
+  });
 
   app.addSchema(ProblemSchema);
   app.removeContentTypeParser('text/plain');

@@ -1,6 +1,9 @@
 /** Output formats that variants can have. */
 export const outputFormats = ['jpeg', 'png', 'webp', 'avif', 'gif'] as const;
 export type OutputFormat = (typeof outputFormats)[number];
+/** What people may ask for: `auto` is the best of some formats that the client can show, see `formats.ts`. */
+export const askedFormats = [...outputFormats, 'auto'] as const;
+export type AskedFormat = (typeof askedFormats)[number];
 
 /**
  * How a picture is brought into a box; the words are CSS's object-fit, with sharp's `inside` and `outside`.
@@ -100,4 +103,9 @@ export interface Recipe {
   readonly maxBytes?: number;
   readonly stripMetadata?: boolean;
   readonly keepIcc?: boolean;
+}
+
+/** A recipe as people write it: its format may be open until a client has said what it can show. */
+export interface AskedRecipe extends Omit<Recipe, 'format'> {
+  readonly format: AskedFormat;
 }

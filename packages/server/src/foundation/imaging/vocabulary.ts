@@ -1,7 +1,19 @@
 import Type, { type TSchema } from 'typebox';
 import { Value } from 'typebox/value';
 
-import { fits, flips, outputFormats, places, positions, turns, type Recipe } from './recipe.js';
+import {
+  askedFormats,
+  fits,
+  flips,
+  outputFormats,
+  places,
+  positions,
+  turns,
+  type AskedRecipe,
+  type Recipe,
+  type Rectangle,
+  type Watermark,
+} from './recipe.js';
 
 /**
  * One word of the vocabulary in which derived images are described. The table below is the only list of them: what
@@ -14,6 +26,8 @@ export interface Word {
   readonly must: string;
   /** Reads it from a URL; what cannot be read comes out as something that the schema refuses. */
   readonly fromText: (text: string) => unknown;
+  /** Writes it for a URL, so that `fromText` reads it back; `String` when absent. */
+  readonly toText?: (value: never) => string;
 }
 
 /** Longest side of a result in pixels: the limit of AVIF's encoder; WebP has 14 bits for a side. */
@@ -77,6 +91,7 @@ export const vocabulary = {
       const [left, top, width, height, more] = text.split(',').map(number);
       return more === undefined ? { left, top, width, height } : text;
     },
+    toText: ({ left, top, width, height }: Rectangle) => [left, top, width, height].join(','),
   },
   trim: whole(
     1,
@@ -109,6 +124,7 @@ export const vocabulary = {
     }),
     must: 'must be a colour such as #ffffff, or #ffffff80 with transparency, in lower case',
     fromText: (text) => (/^[0-9a-f]{6,8}$/.test(text) ? `#${text}` : text),
+    toText: (color: string) => color.slice(1),
   },
   grayscale: truth('Leave the colours out.'),
   blur: amount(0.3, 100, 'Gaussian blur, standard deviation in pixels of the result.'),
@@ -138,15 +154,21 @@ export const vocabulary = {
         ...(scale === undefined ? {} : { scale: number(scale) }),
       };
     },
+    // What stands behind the others can only be said with them.
+    toText: ({ fileId, position = 'bottom-right', opacity = 0.5, scale = 0.25 }: Watermark) =>
+      [fileId, position, opacity, scale].join(','),
   },
   animated: truth(
     'False shows the first frame of an animation. WebP and GIF keep all when absent, the others never do.',
   ),
-  format: choice(outputFormats, '`webp` when absent.'),
+  format: choice(
+    askedFormats,
+    '`webp` when absent. `auto`: AVIF, WebP or the format of the original, the first that `Accept` names; an animation is never sent as AVIF.',
+  ),
   quality: whole(
     1,
     100,
-    'The format’s measured default when absent: 80 for JPEG and WebP, 50 for AVIF. PNG and GIF ignore it.',
+    'The format’s measured default when absent: 80 for JPEG and WebP, 50 for AVIF. PNG and GIF ignore it. With `auto` it is that of JPEG and WebP; AVIF gets as much as looks alike.',
   ),
   effort: whole(
     0,
@@ -176,11 +198,13 @@ export interface RecipeFault {
   readonly detail: string;
 }
 
+const mayBeWebp = (format: AskedRecipe['format']): boolean => format === 'webp' || format === 'auto';
+
 /** What must hold between members; looked at when each by itself is right. */
 const rules: readonly {
   readonly member?: RecipeMember;
   readonly detail: string;
-  readonly holds: (recipe: Recipe) => boolean;
+  readonly holds: (recipe: AskedRecipe) => boolean;
 }[] = [
   {
     detail: 'needs a width, a height or both',
@@ -189,12 +213,12 @@ const rules: readonly {
   {
     member: 'width',
     detail: `is at most ${maxWebpSide} for webp`,
-    holds: ({ width = 1, format }) => format !== 'webp' || width <= maxWebpSide,
+    holds: ({ width = 1, format }) => !mayBeWebp(format) || width <= maxWebpSide,
   },
   {
     member: 'height',
     detail: `is at most ${maxWebpSide} for webp`,
-    holds: ({ height = 1, format }) => format !== 'webp' || height <= maxWebpSide,
+    holds: ({ height = 1, format }) => !mayBeWebp(format) || height <= maxWebpSide,
   },
   {
     member: 'dpr',
@@ -204,7 +228,7 @@ const rules: readonly {
   {
     member: 'effort',
     detail: 'is at most 6 for webp',
-    holds: ({ format, effort = 0 }) => format !== 'webp' || effort <= 6,
+    holds: ({ format, effort = 0 }) => !mayBeWebp(format) || effort <= 6,
   },
   {
     member: 'lossless',
@@ -233,23 +257,79 @@ export function recipeFaults(recipe: Readonly<Record<string, unknown>>): readonl
     (member) => recipe[member] !== undefined && !Value.Check(vocabulary[member].schema, recipe[member]),
   );
   if (wrong.length > 0) return wrong.map((member) => ({ member, detail: vocabulary[member].must }));
-  if (!isRecipe(recipe)) return [{ member: undefined, detail: 'needs a fit and a format' }];
+  if (!isAskedRecipe(recipe)) return [{ member: undefined, detail: 'needs a fit and a format' }];
   return rules.filter(({ holds }) => !holds(recipe)).map(({ member, detail }) => ({ member, detail }));
 }
 
+/** The members of a recipe as people write it, each of them optional; for schemas of request bodies. */
+export const optionalMembers: Readonly<Record<RecipeMember, TSchema>> = mapMembers(({ schema }) =>
+  Type.Optional(schema),
+);
+
 /** The JSON Schema of a whole recipe, as rows and job payloads hold it. */
 export const RecipeSchema = Type.Unsafe<Recipe>(
-  Type.Object(
-    Object.fromEntries(
-      recipeMembers.map((member) => {
-        const { schema } = vocabulary[member];
-        return [member, member === 'fit' || member === 'format' ? schema : Type.Optional(schema)];
-      }),
-    ),
-  ),
+  Type.Object({
+    ...optionalMembers,
+    fit: vocabulary.fit.schema,
+    format: Type.Enum([...outputFormats], { type: 'string' }),
+  }),
+);
+
+/** The same as people write it. */
+export const AskedRecipeSchema = Type.Unsafe<AskedRecipe>(
+  Type.Object({ ...optionalMembers, fit: vocabulary.fit.schema, format: vocabulary.format.schema }),
 );
 
 /** True for a recipe whose members are right, each by itself. */
 export function isRecipe(value: unknown): value is Recipe {
   return Value.Check(RecipeSchema, value);
+}
+
+function isAskedRecipe(value: unknown): value is AskedRecipe {
+  return Value.Check(AskedRecipeSchema, value);
+}
+
+/** What is not said of a recipe. */
+const unsaid = { fit: 'inside', format: 'webp' } as const;
+
+/**
+ * Completes and checks a recipe that somebody wrote; members that the vocabulary lacks are the caller's to refuse.
+ * @returns the recipe, or everything that is wrong with it.
+ */
+export function readRecipe(
+  members: Readonly<Record<string, unknown>>,
+): { readonly recipe: AskedRecipe } | { readonly faults: readonly RecipeFault[] } {
+  const recipe: Record<string, unknown> = { ...unsaid, ...members };
+  const faults = recipeFaults(recipe);
+  // A recipe without a fault is one; the look at it tells the compiler.
+  if (faults.length > 0 || !isAskedRecipe(recipe)) return { faults };
+  return { recipe };
+}
+
+/** A recipe as the parameters of a URL, in the order of the vocabulary. */
+export function recipeToText(recipe: AskedRecipe): readonly (readonly [RecipeMember, string])[] {
+  return recipeMembers.flatMap((member) => {
+    const value = recipe[member];
+    const { toText = String }: Word = vocabulary[member];
+    return value === undefined ? [] : [[member, toText(value as never)] as const];
+  });
+}
+
+/** The members of a recipe that the parameters of a URL name; to be checked by `readRecipe`. */
+export function recipeFromText(
+  texts: Readonly<Partial<Record<RecipeMember, string>>>,
+): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    recipeMembers.flatMap((member) => {
+      const text = texts[member];
+      return text === undefined ? [] : [[member, vocabulary[member].fromText(text)]];
+    }),
+  );
+}
+
+function mapMembers<T>(make: (word: Word) => T): Record<RecipeMember, T> {
+  return Object.fromEntries(recipeMembers.map((member) => [member, make(vocabulary[member])])) as Record<
+    RecipeMember,
+    T
+  >;
 }

@@ -46,6 +46,24 @@ export async function oldestWaitingAge(db: Db): Promise<Record<Lane, number>> {
   };
 }
 
+/** Jobs of one kind, project and lane that are not over, counted up to `limit`. */
+export async function countOpen(
+  db: Db,
+  { kind, projectId, lane }: { readonly kind: string; readonly projectId: string; readonly lane: Lane },
+  limit: number,
+): Promise<number> {
+  const { rows } = await sql<{ count: number }>`
+    SELECT count(*)::integer AS count FROM (
+      (SELECT FROM waiting_jobs
+        WHERE ${shareOf(sql.ref('project_id'))} = ${projectId}::uuid AND lane = ${lanes.indexOf(lane)} AND kind = ${kind}
+        LIMIT ${limit})
+      UNION ALL
+      (SELECT FROM running_jobs
+        WHERE project_id = ${projectId}::uuid AND lane = ${lanes.indexOf(lane)} AND kind = ${kind} LIMIT ${limit})
+    ) AS open`.execute(db);
+  return Math.min(limit, rows[0]?.count ?? 0);
+}
+
 /** A dead letter, as a person sees it. */
 export interface DeadLetter {
   readonly id: string;

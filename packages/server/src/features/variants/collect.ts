@@ -1,0 +1,90 @@
+import Type from 'typebox';
+
+import type { Db } from '../../foundation/database/connect.js';
+import { defineJob, handle, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
+import {
+  collectExpired,
+  collectRemoved,
+  filesWithExpired,
+  filesWithVariant,
+  forgetRemovedName,
+  removedNames,
+  type CollectableFile,
+} from './collect-queries.js';
+
+export interface CollectOptions {
+  readonly db: Db;
+  /** Seconds for which variants are kept whose name the settings no longer say. */
+  readonly removedGraceSeconds: number;
+  /** Most files that one run takes for each of its two purposes; 20,000 when absent. */
+  readonly cap?: number;
+}
+
+/** Removes transformations that nobody asks for and variants that no setting names. */
+export const collectVariants = defineJob({
+  name: 'collect-variants',
+  payload: Type.Object({}),
+  lane: 'background',
+  attempts: 1,
+  timeoutSeconds: 1800,
+});
+
+export const collectTimetable: TimetableEntry = {
+  name: 'collect-variants',
+  cron: '7 * * * *',
+  kind: collectVariants,
+  payload: {},
+};
+
+const standardCap = 20_000;
+/** Files of one look; each is a transaction of its own. */
+const batch = 200;
+
+/** What is left over goes: each file in a transaction that also buries its keys. */
+export function createCollectHandler({
+  db,
+  removedGraceSeconds,
+  cap = standardCap,
+}: CollectOptions): JobHandler {
+  return handle(collectVariants, async ({ signal, log }) => {
+    const each = async (
+      find: (limit: number) => Promise<readonly CollectableFile[]>,
+      collect: (file: CollectableFile) => Promise<number>,
+      budget: { files: number; rows: number },
+    ): Promise<void> => {
+      for (;;) {
+        const limit = Math.min(batch, budget.files);
+        const files = limit > 0 ? await find(limit) : [];
+        let rows = 0;
+        for (const file of files) {
+          if (signal.aborted) return;
+          rows += await collect(file);
+        }
+        budget.files -= files.length;
+        budget.rows += rows;
+        // Without progress the same files would come again: they are held, or no longer due.
+        if (files.length < limit || rows === 0) return;
+      }
+    };
+
+    const expired = { files: cap, rows: 0 };
+    await each(
+      (limit) => filesWithExpired(db, limit),
+      (file) => collectExpired(db, file),
+      expired,
+    );
+    const removed = { files: cap, rows: 0 };
+    for (const name of await removedNames(db, removedGraceSeconds, batch)) {
+      if (signal.aborted || removed.files <= 0) break;
+      await each(
+        (limit) => filesWithVariant(db, name, limit),
+        (file) => collectRemoved(db, file, name),
+        removed,
+      );
+      await forgetRemovedName(db, name);
+    }
+    if (expired.rows + removed.rows > 0) {
+      log.info({ expired: expired.rows, removed: removed.rows }, 'variants that nobody wants are gone');
+    }
+  });
+}
