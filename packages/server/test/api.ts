@@ -7,7 +7,7 @@ import { createKeys } from '../src/features/keys/keys.js';
 import type { ProjectsOptions } from '../src/features/projects/operations.js';
 import { createProjects } from '../src/features/projects/projects.js';
 import type { Clock } from '../src/foundation/clock.js';
-import type { Database } from '../src/foundation/database/connect.js';
+import type { Database, Db } from '../src/foundation/database/connect.js';
 import { createApp, type App, type Routes } from '../src/foundation/http/app.js';
 import { createLog } from '../src/foundation/log.js';
 import { createTestDatabase } from './database.js';
@@ -34,7 +34,7 @@ export interface TestApiOptions extends Partial<
   /** A second application on the database of the first. */
   readonly beside?: TestApi;
   /** Further routes and credentials. */
-  readonly routes?: readonly Routes[];
+  readonly routes?: readonly Routes[] | ((db: Db) => readonly Routes[]);
   readonly identify?: readonly Identify[];
   /** Receives every log line. */
   readonly onLogLine?: (line: string) => void;
@@ -121,8 +121,8 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
   const app = createApp({ log, trustedProxies: [] });
   guardRoutes(app, { db, identify: [accounts.identify, keys.identify, ...(options.identify ?? [])] });
   const projects = createProjects({ db, log, publicUrl, ...options.projects });
-  for (const routes of [accounts.routes, projects.routes, keys.routes, ...(options.routes ?? [])])
-    routes(app);
+  const further = typeof options.routes === 'function' ? options.routes(db) : (options.routes ?? []);
+  for (const routes of [accounts.routes, projects.routes, keys.routes, ...further]) routes(app);
   await app.ready();
 
   let people = 0;

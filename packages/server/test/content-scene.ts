@@ -20,7 +20,7 @@ import { openDiskStore } from '../src/foundation/blobs/disk.js';
 import { originalKey, variantKey } from '../src/foundation/blobs/keys.js';
 import type { Clock } from '../src/foundation/clock.js';
 import type { Db } from '../src/foundation/database/connect.js';
-import { createApp } from '../src/foundation/http/app.js';
+import { createApp, type Routes } from '../src/foundation/http/app.js';
 import { createMetrics } from '../src/foundation/metrics.js';
 import { newId } from '../src/foundation/ids.js';
 import { createLog, type Log } from '../src/foundation/log.js';
@@ -258,12 +258,36 @@ export function openVariants(scene: Scene, options: VariantsOptions): VariantReq
   };
 }
 
+/**
+ * Does the work that waits for a project, as a worker would, until none is left that is due; a dedupe key is free as soon
+ * as its job is taken.
+ * @returns how many jobs that were.
+ */
+export async function workOff(scene: Scene, room: VariantsWork, project: SceneProject): Promise<number> {
+  for (let done = 0; ; done++) {
+    const job = await scene.db
+      .selectFrom('waiting_jobs')
+      .selectAll()
+      .where('project_id', '=', project.id)
+      .orderBy('lane')
+      .orderBy('id')
+      .limit(1)
+      .executeTakeFirst();
+    if (!job) return done;
+    await scene.db.deleteFrom('waiting_jobs').where('id', '=', job.id).execute();
+    const handler = room.handlers.find(({ kind }) => kind.name === job.kind)!;
+    await runJob(scene, handler, { projectId: project.id, payload: job.payload });
+  }
+}
+
 export interface ServerOptions {
   readonly variants: VariantRequests;
   readonly blobs?: BlobStore;
   readonly mode?: ProjectSettings['delivery']['mode'];
   readonly maxWaitSeconds?: number;
   readonly clock?: Clock;
+  /** Beside those of the delivery. */
+  readonly routes?: readonly Routes[];
   readonly delivery?: Partial<
     Pick<DeliveryOptions, 'cdnUrl' | 'memoryBytes' | 'verifyReads' | 'accelPrefix'>
   >;
@@ -311,7 +335,7 @@ export async function startServer(scene: Scene, options: ServerOptions): Promise
     metrics,
     ...options.delivery,
   });
-  delivery.routes(app);
+  for (const routes of [delivery.routes, ...(options.routes ?? [])]) routes(app);
   await app.listen({ port: 0, host: '127.0.0.1' });
   const origin = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
   return {

@@ -192,6 +192,11 @@ export const problems = {
     title: 'The picture has too many pixels',
     doc: 'Width × height × frames, read from the header, pass the limit. Nothing was decoded or stored.',
   },
+  'preview-failed': {
+    status: 422,
+    title: 'The preview could not be made',
+    doc: '`detail` says why: the file is no picture that is decoded here, or the recipe cannot be followed with it.',
+  },
   'weak-password': {
     status: 422,
     title: 'The password is too weak',

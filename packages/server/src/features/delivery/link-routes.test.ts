@@ -72,6 +72,35 @@ describe('a link that is asked for', () => {
     expect((await server.fetch(original.pathname + original.search)).status).toBe(403);
   });
 
+  it('may be for a transformation, checked and signed in every word', async () => {
+    now = start;
+    const transform = { width: 300, height: 200, fit: 'cover', background: '#00ff00', format: 'auto' };
+    const { status, url } = await post({ transform, download: 'x.jpg' });
+    expect(status).toBe(201);
+    const query = new URL(url).searchParams;
+    expect([...query.keys()]).toEqual([
+      'width',
+      'height',
+      'fit',
+      'background',
+      'format',
+      'download',
+      'exp',
+      'kid',
+      'sig',
+    ]);
+    expect(query.get('background')).toBe('00ff00');
+    for (const [body, pointer] of [
+      [{ transform: { width: 0 } }, '/transform/width'],
+      [{ transform: {} }, '/transform'],
+      [{ transform, variant: 'thumbnail' }, '/transform'],
+    ] as const) {
+      const refused = await post(body);
+      expect(refused).toMatchObject({ status: 400, errors: [{ pointer }] });
+    }
+    expect(await post({ transform: { width: 5, colour: 'red' } })).toMatchObject({ status: 400 });
+  });
+
   it('may name a variant that is not made yet, not one that nobody knows', async () => {
     const { status, url } = await post({ variant: 'medium' });
     expect([status, new URL(url).searchParams.get('variant')]).toEqual([201, 'medium']);

@@ -12,6 +12,8 @@ import { Problem } from '../../foundation/problems.js';
 import type { ProjectSettings } from '../projects/settings.js';
 import type { ContentRequest } from './content-request.js';
 
+/** Where the parameters of a URL stand in the faults of a request. */
+const inQuery = '#/query';
 /** Longest value of a parameter: a watermark's is the longest. */
 const maxLength = 100;
 
@@ -40,10 +42,10 @@ export function readTransform(query: Texts & { readonly variant?: string }): Ask
   if (query.variant !== undefined) {
     throw new Problem('invalid-request', {
       detail: 'A request names a variant or a transformation, not both.',
-      errors: [{ pointer: '/variant', detail: 'must be absent beside a transformation' }],
+      errors: [{ pointer: `${inQuery}/variant`, detail: 'must be absent beside a transformation' }],
     });
   }
-  return checkTransform(recipeFromText(query), '');
+  return checkTransform(recipeFromText(query), inQuery);
 }
 
 /**

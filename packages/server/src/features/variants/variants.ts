@@ -5,6 +5,7 @@ import type { Log } from '../../foundation/log.js';
 import type { JobHandler, TimetableEntry } from '../../foundation/queue/define.js';
 import { collectTimetable, createCollectHandler } from './collect.js';
 import { renew } from './queries.js';
+import { createRegenerateHandler } from './regenerate/job.js';
 import { createRenderHandler, type RenderOptions } from './render.js';
 import { requestVariant, type AdhocLimits } from './request.js';
 import { createReviveHandler, reviveTimetable } from './revive.js';
@@ -49,7 +50,12 @@ const renewed = { max: 10_000, ttl: 60_000 };
 /** Makes and tends derived images. */
 export function createVariantsWork(options: VariantsOptions): VariantsWork {
   return {
-    handlers: [createRenderHandler(options), createReviveHandler(options), createCollectHandler(options)],
+    handlers: [
+      createRenderHandler(options),
+      createReviveHandler(options),
+      createRegenerateHandler(options),
+      createCollectHandler(options),
+    ],
     timetable: [reviveTimetable, collectTimetable],
   };
 }

@@ -51,7 +51,7 @@ const standardPerMinute = 60;
 
 /**
  * Renders recipes without keeping anything, for editors that show what a recipe would do.
- * @throws Problem `not-found`, `variant-failed`, `too-many-requests`, `overloaded`.
+ * @throws Problem `not-found`, `preview-failed`, `too-many-requests`, `overloaded`.
  */
 export function createPreview(options: PreviewOptions): (request: PreviewRequest) => Promise<PreviewImage> {
   const folders = createWorkFolders(options.temporaryFolder, options.log);
@@ -61,7 +61,7 @@ export function createPreview(options: PreviewOptions): (request: PreviewRequest
     const file = await findFile(options.db, request.projectId, request.fileId);
     if (!file) throw new Problem('not-found');
     if (!isDecodable(file.mime_type)) {
-      throw new Problem('variant-failed', {
+      throw new Problem('preview-failed', {
         detail: `No pictures are made of files of the type ${file.mime_type}.`,
       });
     }
@@ -108,7 +108,7 @@ async function renderPreview(
     signal,
   });
   const [image] = images;
-  if (!image) throw new Problem('variant-failed', { detail: failures[0]?.detail });
+  if (!image) throw new Problem('preview-failed', { detail: failures[0]?.detail });
   const { width, height, mimeType } = image;
   return { bytes: await readFile(image.path), mimeType, width, height };
 }
@@ -127,5 +127,5 @@ function problemOf(error: unknown): unknown {
     return new Problem('overloaded', { detail: error.message, retryAfter: 2, cause: error });
   }
   const isOfPicture = error.permanent || error.code === 'decoder-timeout' || error.code === 'decoder-memory';
-  return isOfPicture ? new Problem('variant-failed', { detail: error.message, cause: error }) : error;
+  return isOfPicture ? new Problem('preview-failed', { detail: error.message, cause: error }) : error;
 }
