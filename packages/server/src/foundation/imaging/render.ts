@@ -25,6 +25,12 @@ import { eachFrame, isUnshaped, shape } from './shape.js';
 import { summarise } from './summary.js';
 import { overlaysOf } from './watermark.js';
 
+/**
+ * Height at which the bell of a blur is cut off. At sharp's own 0.2 its standard deviation is 0.82 of the one asked for,
+ * and below 0.56 nothing is blurred; here it is 0.97. Of 2 megapixels a blur of 20 costs 22 ms of CPU instead of 15.
+ */
+const minAmplitude = 0.02;
+
 /** What all recipes of a render share. */
 interface Studio {
   readonly header: Header;
@@ -195,7 +201,7 @@ async function filtered(image: Sharp, picture: Intermediate, recipe: Recipe, siz
   const result = grayscale === true ? openRaw(await greyed(await finished(image, picture, size))) : image;
   if (blur === undefined && sharpen === undefined) return result;
   const filter = (frame: Sharp): Sharp => {
-    const soft = blur === undefined ? frame : frame.blur(blur);
+    const soft = blur === undefined ? frame : frame.blur({ sigma: blur, minAmplitude });
     return sharpen === undefined ? soft : soft.sharpen({ sigma: sharpen });
   };
   if (picture.frames === 1) return filter(result);
