@@ -4,7 +4,7 @@ import type { ProjectSettings } from '../projects/settings.js';
 import { failure } from './failures.js';
 import { renderVariants } from './job.js';
 import { planRows, type PlannedVariant } from './queries.js';
-import { isDecodable, isPicture, recipeDigest, recipeOf } from './recipes.js';
+import { drawingType, isDecodable, isVisual, recipeDigest, recipeOf } from './recipes.js';
 
 /** What planning must know of a file. */
 export interface PlannableFile {
@@ -12,6 +12,11 @@ export interface PlannableFile {
   readonly project_id: string;
   /** Detected from the bytes. */
   readonly mime_type: string;
+}
+
+export interface PlanOptions {
+  /** Whether the workers draw SVG. Where they do not, its variants fail without a job; false when absent. */
+  readonly rasterizesSvg?: boolean;
 }
 
 /**
@@ -23,10 +28,12 @@ export async function planVariants(
   tx: Tx,
   file: PlannableFile,
   settings: ProjectSettings,
+  { rasterizesSvg = false }: PlanOptions = {},
 ): Promise<'processing' | 'ready'> {
-  if (!isPicture(file.mime_type)) return 'ready';
+  if (!isVisual(file.mime_type)) return 'ready';
   const planned = plannedVariants(settings);
-  if (!isDecodable(file.mime_type)) {
+  const isShut = file.mime_type === drawingType && !rasterizesSvg;
+  if (isShut || !isDecodable(file.mime_type)) {
     await planRows(tx, file, planned, failure('unsupported-codec'));
     return 'ready';
   }
