@@ -88,6 +88,14 @@ describe('a program that misbehaves', () => {
     });
   });
 
+  test('and gives up a search by its own clock, leaves time for the next one', async () => {
+    const script = `
+      const searches = ['-skip_frame', '-t'].some((option) => process.argv.includes(option));
+      if (searches) process.exit(255);
+      require('node:fs').writeFileSync(process.argv.at(-1).slice('file:'.length), 'a picture');`;
+    expect(await readFile(await take(script), 'utf8')).toBe('a picture');
+  });
+
   test('is told from a broken film when it crashes or is not there', async () => {
     await expect(take('process.kill(process.pid, "SIGSEGV");')).rejects.toMatchObject({
       code: 'decoder-crashed',
@@ -151,7 +159,7 @@ test('ffmpeg is told nothing of the environment, gets no input, and yields to ev
   expect(after('-format_whitelist')).toBe('matroska');
   expect(after('-f')).toBe('matroska');
   expect(after('-max_alloc')).toBe(String(2 ** 30));
-  expect(after('-timelimit')).toBe('10');
+  expect(after('-timelimit')).toBe('5');
   expect(after('-i')).toBe('file:/films/-i');
   await expect(posters.take({ ...request, mimeType: 'application/vnd.apple.mpegurl' })).rejects.toMatchObject(
     { code: 'unsupported-codec' },

@@ -35,7 +35,7 @@ export interface PosterRequest {
 export interface Posters {
   /**
    * @returns the path of a PNG, upright, with square pixels, at most 4096 pixels long.
-   * @throws ImagingError `corrupt-image`; `unsupported-codec` for a film without pictures, or in a codec that is not known
+   * @throws ImagingError `corrupt-image`; `too-many-pixels` above twice those of 8K; `unsupported-codec` for a film without pictures, or in a codec that is not known
    * or not allowed; `decoder-timeout`, `decoder-memory`, `decoder-crashed`, `aborted`.
    */
   readonly take: (request: PosterRequest) => Promise<string>;
@@ -43,6 +43,8 @@ export interface Posters {
 
 /** Longest side of a poster: of an 8K film half of it. */
 const longestSide = 4096;
+/** Most pixels of a film's own pictures, which are decoded at full size before they are scaled: twice those of 8K. */
+const largestFrame = 8192 * 8192;
 /** Mean luma above which a picture is not black; black is 16 there, white 235. */
 const darkest = 20;
 /** Pictures of which the most typical one is chosen. */
@@ -54,6 +56,8 @@ interface Search {
   readonly input: readonly string[];
   /** Filters between sizing and encoding. */
   readonly filters: readonly string[];
+  /** Part of the wall clock that it may take in processor time, so that something is left for the next. */
+  readonly share: number;
 }
 
 const lit = [
@@ -67,9 +71,9 @@ const lit = [
  * what is black all over is shown as it begins.
  */
 const searches: readonly Search[] = [
-  { input: ['-skip_frame', 'nokey', '-t', '120'], filters: lit },
-  { input: ['-t', '10'], filters: lit },
-  { input: [], filters: [] },
+  { input: ['-skip_frame', 'nokey', '-t', '120'], filters: lit, share: 0.5 },
+  { input: ['-t', '10'], filters: lit, share: 0.25 },
+  { input: [], filters: [], share: 1 },
 ];
 
 /** Takes posters with ffmpeg, each in a process of its own that is killed when it passes a limit. */
@@ -90,7 +94,7 @@ async function take(options: PosterOptions, request: PosterRequest): Promise<str
   for (const search of searches) {
     const limits = { wallClockMs, spentMs: performance.now() - began, memoryLimitBytes };
     const args = [
-      ...programArguments(limits),
+      ...programArguments(limits, search),
       ...inputArguments(request.path, demuxer, search),
       ...outputArguments(poster, options.maxPixels, search),
     ];
@@ -98,12 +102,12 @@ async function take(options: PosterOptions, request: PosterRequest): Promise<str
     if (run.succeeded && (await isThere(poster))) return poster;
     ({ complaint } = run);
   }
-  throw failureOf(complaint, request.folder);
+  throw failureOf(complaint, request.folder, memoryLimitBytes);
 }
 
 /** For the whole program. An orphan of a killed worker ends by its own clock, which counts processor time. */
-function programArguments({ memoryLimitBytes, wallClockMs }: Limits): string[] {
-  const seconds = Math.ceil(wallClockMs / 1000);
+function programArguments({ memoryLimitBytes, wallClockMs }: Limits, { share }: Search): string[] {
+  const seconds = Math.ceil((wallClockMs * share) / 1000);
   return [
     ...['-nostdin', '-hide_banner', '-loglevel', 'error', '-y'],
     ...['-max_alloc', String(memoryLimitBytes), '-timelimit', String(seconds), '-filter_threads', '1'],
@@ -114,7 +118,8 @@ function inputArguments(path: string, demuxer: string, { input }: Search): strin
   return [
     ...['-protocol_whitelist', 'file,pipe', '-format_whitelist', demuxer, '-f', demuxer],
     // One thread: several would each hold pictures of their own.
-    ...['-codec_whitelist', filmDecoders.join(','), '-threads', '1', ...input],
+    ...['-codec_whitelist', filmDecoders.join(','), '-threads', '1'],
+    ...['-max_pixels', String(largestFrame), ...input],
     ...['-i', `file:${path}`],
   ];
 }
@@ -140,7 +145,7 @@ async function isThere(path: string): Promise<boolean> {
   }
 }
 
-function failureOf(complaint: string, folder: string): ImagingError {
+function failureOf(complaint: string, folder: string, memoryLimitBytes: number): ImagingError {
   if (/matches no streams/.test(complaint)) {
     return new ImagingError('unsupported-codec', 'The film has no pictures.');
   }
@@ -149,6 +154,14 @@ function failureOf(complaint: string, folder: string): ImagingError {
       'unsupported-codec',
       'The pictures of the film are in a codec that is not decoded here.',
     );
+  }
+  if (/exceeds specified max pixel count/.test(complaint)) {
+    const sentence = `The pictures of the film have more than ${largestFrame} pixels.`;
+    return new ImagingError('too-many-pixels', sentence, { limit: largestFrame });
+  }
+  if (/cannot allocate memory|error allocating/i.test(complaint)) {
+    const sentence = `The film needs more than ${memoryLimitBytes} bytes of memory at once.`;
+    return new ImagingError('decoder-memory', sentence, { limit: memoryLimitBytes });
   }
   const why = lastLine(complaint, folder);
   const sentence =
