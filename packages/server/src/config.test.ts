@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { inspect } from 'node:util';
 
 import fc from 'fast-check';
@@ -58,9 +58,19 @@ suite('without anything set', () => {
       uploadMinThroughput: 1024,
       defaultQuotaBytes: undefined,
       imagingProcesses: availableParallelism(),
+      svg: 'store',
+      ffmpeg: 'auto',
+      programFolders: [],
       trustProxy: [],
       corsOrigins: [],
     });
+  });
+
+  test('other programs are looked for where the environment says', () => {
+    expect(load({ PATH: ['/usr/bin', '', '/opt/bin'].join(delimiter) }).programFolders).toEqual([
+      '/usr/bin',
+      '/opt/bin',
+    ]);
   });
 
   test('every value stands as its default', () => {

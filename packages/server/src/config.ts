@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { delimiter } from 'node:path';
 
 import type { Parsed } from './config/kinds.js';
 import {
@@ -29,6 +30,8 @@ export interface Settings extends Omit<Values, Derived> {
   readonly jobConcurrency: number;
   readonly importConcurrency: number;
   readonly imagingProcesses: number;
+  /** Folders of `PATH`, in which other programs are looked for. */
+  readonly programFolders: readonly string[];
   /** Where each value came from. */
   readonly sources: Readonly<Record<SettingKey, Source>>;
 }
@@ -123,7 +126,8 @@ export function loadConfig(options: ConfigOptions): Settings {
   const complete = values as Values;
   faults.push(...crossFaults(complete, broken, options.demandSecrets ?? true));
   if (faults.length > 0) throw new ConfigError(faults);
-  return freeze(derive(complete), sources as Record<SettingKey, Source>);
+  const settings = { ...derive(complete), programFolders: programFolders(options.env) };
+  return freeze(settings, sources as Record<SettingKey, Source>);
 }
 
 /** Rules between settings. A setting that is broken by itself is not complained about twice. */
@@ -179,7 +183,11 @@ function usesS3(values: Values): boolean {
   return values.store === 's3' || (values.store === 'auto' && values.s3Bucket !== undefined);
 }
 
-function derive(values: Values): Omit<Settings, 'sources'> {
+function programFolders({ PATH: path = '' }: Variables): readonly string[] {
+  return Object.freeze(path.split(delimiter).filter((folder) => folder !== ''));
+}
+
+function derive(values: Values): Omit<Settings, 'sources' | 'programFolders'> {
   const imagingProcesses = values.imagingProcesses ?? Math.min(256, availableParallelism());
   const jobConcurrency = values.jobConcurrency ?? Math.max(4, imagingProcesses);
   const s3 = usesS3(values) ? s3Settings(values) : undefined;

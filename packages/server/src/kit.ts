@@ -25,9 +25,14 @@ import { verifyUploadJob } from './features/uploads/direct/verify-job.js';
 import { finishUploadJob } from './features/uploads/tus/finish-job.js';
 import { importFileJob, tidyImportsJob } from './features/uploads/import/job.js';
 import { failImportsOfProject } from './features/uploads/import/queries.js';
-import { createUploads, createUploadWork, type Uploads } from './features/uploads/uploads.js';
+import {
+  createUploads,
+  createUploadWork,
+  type Uploads,
+  type UploadsOptions,
+} from './features/uploads/uploads.js';
 import { renderVariants, reviveVariants } from './features/variants/job.js';
-import { planVariants } from './features/variants/plan.js';
+import { planVariants, type PlanOptions } from './features/variants/plan.js';
 import { collectVariants } from './features/variants/collect.js';
 import { previewRoutes } from './features/variants/preview/routes.js';
 import { regenerateVariants } from './features/variants/regenerate/job.js';
@@ -45,8 +50,11 @@ import { migrate } from './foundation/database/migrate.js';
 import { waitForDatabase } from './foundation/database/wait.js';
 import type { Routes } from './foundation/http/app.js';
 import { createOutbound, type Outbound } from './foundation/http/outbound/outbound.js';
+import { chooseAllocator, type AllocatorEnvironment } from './foundation/imaging/allocator.js';
+import { findFfmpeg } from './foundation/imaging/ffmpeg.js';
 import type { Imaging } from './foundation/imaging/imaging.js';
 import { createImaging } from './foundation/imaging/pool.js';
+import { createPosters, type Posters } from './foundation/imaging/poster.js';
 import type { Log } from './foundation/log.js';
 import { createMetrics, type Metrics } from './foundation/metrics.js';
 import { cancel } from './foundation/queue/cancel.js';
@@ -83,6 +91,8 @@ export interface Kit {
   readonly database: Database;
   readonly directUrl: string;
   readonly blobs: BlobStore;
+  /** Memory allocator of the decoders; tried out once, when the first are started. */
+  readonly allocator: () => Promise<AllocatorEnvironment>;
   /** Closes the doors, then everything else in the opposite order of opening. */
   close(): Promise<void>;
   /** Adds something that must be closed before what is there already. */
@@ -187,7 +197,16 @@ export async function buildKit(settings: Settings, log: Log, name: string): Prom
     const reporting = new AbortController();
     closers.opened(() => Promise.resolve(reporting.abort()));
     void reportAbilities(blobs, log, reporting.signal);
-    return { settings, log, database: ground.database, directUrl: ground.directUrl, blobs, ...closers };
+    let allocator: Promise<AllocatorEnvironment> | undefined;
+    return {
+      settings,
+      log,
+      database: ground.database,
+      directUrl: ground.directUrl,
+      blobs,
+      allocator: () => (allocator ??= chooseAllocator(log)),
+      ...closers,
+    };
   } catch (error) {
     await closers.close();
     throw error;
@@ -260,12 +279,12 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
   const { cdnUrl } = settings;
   const present = createPresenter({ db, links, publicUrl, cdnUrl });
   // A child of its own for the door: an upload's header must not wait behind the workers' renders.
-  const doorImaging = openImaging(kit, 1);
+  const doorImaging = await openImaging(kit, 1);
   const uploads = createUploads({
     db,
     blobs,
     imaging: doorImaging,
-    planVariants,
+    planVariants: plannerOf(settings),
     present,
     fileViewSchema: FileViewSchema,
     publicUrl,
@@ -349,11 +368,15 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
   const { db } = kit.database;
   const temporaryFolder = join(settings.dataFolder, 'work');
   await mkdir(temporaryFolder, { recursive: true, mode: 0o700 });
-  const imaging = openImaging(kit, settings.imagingProcesses);
+  const [imaging, posters] = await Promise.all([
+    openImaging(kit, settings.imagingProcesses),
+    openPosters(settings, log),
+  ]);
   const variants = createVariantsWork({
     db,
     blobs,
     imaging,
+    posters,
     temporaryFolder,
     maxWriteSeconds,
     removedGraceSeconds: settings.variantGraceMs / 1000,
@@ -363,7 +386,7 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
     db,
     blobs,
     imaging,
-    planVariants,
+    planVariants: plannerOf(settings),
     maxBytes: settings.maxUploadBytes,
     defaultQuotaBytes: settings.defaultQuotaBytes ?? null,
     outbound: outboundOf(settings),
@@ -417,6 +440,12 @@ function outboundOf(settings: Settings): Outbound {
   });
 }
 
+/** The planning of variants, which the rooms of uploads are handed. */
+function plannerOf({ svg }: Settings): UploadsOptions['planVariants'] {
+  const options: PlanOptions = { rasterizesSvg: svg === 'rasterize' };
+  return (tx, file, settings) => planVariants(tx, file, settings, options);
+}
+
 /** Variants that follow a file's focal point are made anew, behind new uploads. */
 async function planStale(tx: Tx, projectId: string, fileId: string): Promise<void> {
   const project = await findProject(tx, projectId);
@@ -425,17 +454,17 @@ async function planStale(tx: Tx, projectId: string, fileId: string): Promise<voi
 }
 
 /** Starts the decoders at the first render: most processes never make a preview. */
-function openedWhenUsed(open: () => Imaging): Imaging {
-  let opened: Imaging | undefined;
-  const imaging = (): Imaging => (opened ??= open());
+function openedWhenUsed(open: () => Promise<Imaging>): Imaging {
+  let opened: Promise<Imaging> | undefined;
+  const imaging = (): Promise<Imaging> => (opened ??= open());
   return {
-    probe: (source, signal) => imaging().probe(source, signal),
-    render: (request) => imaging().render(request),
-    close: async () => opened?.close(),
+    probe: async (source, signal) => (await imaging()).probe(source, signal),
+    render: async (request) => (await imaging()).render(request),
+    close: async () => (await opened)?.close(),
   };
 }
 
-function openImaging(kit: Kit, size: number, maxWaiting?: number): Imaging {
+async function openImaging(kit: Kit, size: number, maxWaiting?: number): Promise<Imaging> {
   const { settings, log } = kit;
   const imaging = createImaging({
     log,
@@ -444,9 +473,23 @@ function openImaging(kit: Kit, size: number, maxWaiting?: number): Imaging {
     wallClockMs: settings.imagingTimeoutMs,
     maxPixels: settings.maxPixels,
     ...(maxWaiting === undefined ? {} : { maxWaiting }),
+    rasterizesSvg: settings.svg === 'rasterize',
+    allocator: await kit.allocator(),
   });
   kit.opened(() => imaging.close());
   return imaging;
+}
+
+async function openPosters(settings: Settings, log: Log): Promise<Posters | undefined> {
+  const ffmpeg = await findFfmpeg({ wanted: settings.ffmpeg, folders: settings.programFolders, log });
+  if (ffmpeg === undefined) return undefined;
+  return createPosters({
+    ffmpeg,
+    parallel: settings.imagingProcesses,
+    memoryLimitBytes: settings.imagingMemoryBytes,
+    wallClockMs: settings.imagingTimeoutMs,
+    maxPixels: settings.maxPixels,
+  });
 }
 
 /** The signing secrets: given, or made once into the data folder on the embedded default. */

@@ -26,7 +26,15 @@ export async function openapiDocument(): Promise<object> {
     log,
   });
   const blobs = await openBlobStore({ backend: 'disk', folder: join(folder, 'blobs'), log });
-  const kit: Kit = { settings, log, database, directUrl: '', blobs, ...createClosers(log) };
+  const kit: Kit = {
+    settings,
+    log,
+    database,
+    directUrl: '',
+    blobs,
+    allocator: () => Promise.resolve({}),
+    ...createClosers(log),
+  };
   kit.opened(() => rm(folder, { recursive: true, force: true }));
   kit.opened(() => database.close());
   kit.opened(() => blobs.close());

@@ -54,6 +54,20 @@ describe('a size in bytes', () => {
   });
 });
 
+describe('another program', () => {
+  test.each([
+    ['auto', 'auto'],
+    ['off', 'off'],
+    ['/usr/local/bin/ffmpeg', '/usr/local/bin/ffmpeg'],
+    ['ffmpeg', refused],
+    ['./ffmpeg', refused],
+    ['/usr/bin/ffmpeg\n-y', refused],
+    ['', refused],
+  ])('%j', (text, value) => {
+    expect(read(kinds.program(), text)).toBe(value);
+  });
+});
+
 describe('a duration', () => {
   const kind = kinds.duration({ min: '1s', max: '30d' });
   test.each([

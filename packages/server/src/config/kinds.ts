@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { resolve } from 'node:path';
+import { isAbsolute, resolve } from 'node:path';
 
 import bytes from 'bytes';
 
@@ -140,6 +140,19 @@ export function folder(): Kind<string> {
   return {
     expects,
     parse: (text, cwd) => (/^[^\0\r\n]{1,4096}$/.test(text) ? { value: resolve(cwd, text) } : unfit(expects)),
+    show: (value) => value,
+  };
+}
+
+/** Another program: its absolute path, `auto` to look for it, `off` for none. */
+export function program(): Kind<string> {
+  const expects = 'auto, off or the absolute path of a program';
+  return {
+    expects,
+    parse: (text) =>
+      text === 'auto' || text === 'off' || (isAbsolute(text) && /^[^\0\r\n]{1,4096}$/.test(text))
+        ? { value: text }
+        : unfit(expects),
     show: (value) => value,
   };
 }

@@ -12,6 +12,7 @@ import {
   origins,
   ports,
   postgresUrl,
+  program,
   signingSecret,
   webUrl,
   type Kind,
@@ -455,6 +456,18 @@ export const table = {
     kind: integer({ min: 1, max: 1_000_000_000 }),
     standard: '50000000',
     doc: 'Most pixels of a picture: width × height × frames. More is refused at the door.',
+  }),
+  svg: imaging.given({
+    name: 'MBK_SVG',
+    kind: oneOf('store', 'rasterize'),
+    standard: 'store',
+    doc: '`store` keeps SVG files as they are and makes no variants of them. `rasterize` makes variants, in the same killable processes as those of pictures; for installations that trust whoever may upload. Set it alike in every process.',
+  }),
+  ffmpeg: imaging.given({
+    name: 'MBK_FFMPEG',
+    kind: program(),
+    standard: 'auto',
+    doc: 'The program that takes a picture out of a video, of which the video’s variants are made. `auto` looks for `ffmpeg` in the folders of `PATH` when a worker starts. Without it videos are kept, and their variants say why they are not made.',
   }),
 } satisfies Record<string, Setting<unknown>>;
 

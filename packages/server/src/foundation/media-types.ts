@@ -49,7 +49,7 @@ export async function detectType(head: Buffer): Promise<DetectedType> {
   return mayBeShown.test(found.mime) && holdsPage(bytes) ? html : found;
 }
 
-/** Types that this server decodes. */
+/** Pictures whose header is read while they arrive. */
 const decodable = new Set(['image/jpeg', 'image/png', 'image/apng', 'image/webp', 'image/gif', 'image/avif']);
 
 /** True for every still or animated picture, whether or not it can be decoded here. */
@@ -58,8 +58,9 @@ export function isPicture(mime: string): boolean {
 }
 
 /**
- * True for the pictures that variants can be made of. The others (HEIC, TIFF, BMP, JPEG XL; SVG on purpose, whose
- * rasteriser cannot be stopped) are stored, and their variants fail with `unsupported-codec`.
+ * True for the pictures that are decoded here, so that their pixels can be counted at the door. The others (HEIC, TIFF,
+ * BMP, JPEG XL) are stored, and their variants fail with `unsupported-codec`; so are drawings (SVG), which have no pixels
+ * and which only workers open, where a setting allows it.
  */
 export function isDecodable(mime: string): boolean {
   return decodable.has(mime);

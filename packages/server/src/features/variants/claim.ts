@@ -2,7 +2,7 @@ import type { Db, Tx } from '../../foundation/database/connect.js';
 import { variantKey } from '../../foundation/blobs/keys.js';
 import type { Recipe } from '../../foundation/imaging/recipe.js';
 import { bury } from '../files/queries.js';
-import { failure, type Failure } from './failures.js';
+import { failure, isHarmless, type Failure } from './failures.js';
 import type { ImageProcessingJob } from './job.js';
 import {
   abandonAttempt,
@@ -238,7 +238,7 @@ async function buryAttempt(tx: Tx, row: LockedVariant, maxWriteSeconds: number):
 
 /**
  * Works out the file's state from its variants: ready when every eager one is, failed when one of them is. What
- * cannot be decoded at all is no failure of the file, and what is ready stays ready.
+ * cannot be decoded here at all is no failure of the file, and what is ready stays ready.
  */
 async function settle(
   tx: Tx,
@@ -257,7 +257,7 @@ function stateOf(
 ): { readonly status: string; readonly failure: string | null } {
   if (status !== 'processing' && status !== 'failed') return { status, failure: null };
   const eager = rows.filter(({ lazy }) => !lazy);
-  const failed = eager.find((row) => row.status === 'failed' && row.failure_code !== 'unsupported-codec');
+  const failed = eager.find((row) => row.status === 'failed' && !isHarmless(row.failure_code));
   if (failed) return { status: 'failed', failure: failed.failure };
   const waiting = eager.some((row) => row.status === 'pending' || row.status === 'rendering');
   return { status: waiting ? 'processing' : 'ready', failure: null };

@@ -4,8 +4,13 @@ import type { ProjectSettings } from '../projects/settings.js';
 import { failure } from './failures.js';
 import { renderVariants } from './job.js';
 import { planRows } from './queries.js';
-import { isDecodable, isPicture } from './recipes.js';
+import { drawingType, isDecodable, isVisual } from './recipes.js';
 import { plannedVariants, type DerivableFile, type PlannedVariant } from './wanted.js';
+
+export interface PlanOptions {
+  /** Whether the workers draw SVG. Where they do not, its variants fail without a job; false when absent. */
+  readonly rasterizesSvg?: boolean;
+}
 
 /**
  * Plans the variants of a file whose bytes are complete: writes their rows and enqueues one job for those made
@@ -16,11 +21,13 @@ export async function planVariants(
   tx: Tx,
   uploaded: Pick<DerivableFile, 'id' | 'project_id' | 'mime_type'>,
   settings: ProjectSettings,
+  { rasterizesSvg = false }: PlanOptions = {},
 ): Promise<'processing' | 'ready'> {
-  if (!isPicture(uploaded.mime_type)) return 'ready';
+  if (!isVisual(uploaded.mime_type)) return 'ready';
   const file = { ...uploaded, frames: null, focal_x: null, focal_y: null };
   const planned = plannedVariants(settings, file);
-  if (!isDecodable(file.mime_type)) {
+  const isShut = file.mime_type === drawingType && !rasterizesSvg;
+  if (isShut || !isDecodable(file.mime_type)) {
     await planRows(tx, file, planned, failure('unsupported-codec'));
     return 'ready';
   }

@@ -52,11 +52,14 @@ describe('a stored recipe', () => {
   });
 });
 
-describe('types that can be decoded', () => {
+describe('types that a worker may be able to decode', () => {
   it.each([
     ['image/jpeg', true],
     ['image/avif', true],
-    ['image/svg+xml', false],
+    ['image/svg+xml', true],
+    ['video/mp4', true],
+    ['video/webm', true],
+    ['video/x-unknown', false],
     ['image/heic', false],
     ['image/tiff', false],
     ['application/pdf', false],

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 
 import type { Json } from '../../foundation/database/tables.js';
+import { isFilm } from '../../foundation/imaging/film-formats.js';
 import type { Point } from '../../foundation/imaging/geometry.js';
 import type { AskedRecipe, OutputFormat, Recipe } from '../../foundation/imaging/recipe.js';
 import { isRecipe } from '../../foundation/imaging/vocabulary.js';
@@ -8,14 +9,20 @@ import { isRecipe } from '../../foundation/imaging/vocabulary.js';
 /** Types whose pixels the decoder reads; the same loaders are allowed in foundation/imaging. */
 const decodableTypes = new Set(['image/jpeg', 'image/png', 'image/webp', 'image/gif', 'image/avif']);
 
-/** Whether variants can be made of a file of this (detected) type. */
+/** SVG: a worker draws it where it is allowed to. */
+export const drawingType = 'image/svg+xml';
+
+/**
+ * Whether variants can be made of a file of this (detected) type, by a worker that has all it needs: SVG needs a setting,
+ * videos need ffmpeg. Others than workers cannot know, so they let one try.
+ */
 export function isDecodable(mimeType: string): boolean {
-  return decodableTypes.has(mimeType);
+  return decodableTypes.has(mimeType) || mimeType === drawingType || isFilm(mimeType);
 }
 
-/** Whether it is a picture at all, decodable or not. */
-export function isPicture(mimeType: string): boolean {
-  return mimeType.startsWith('image/');
+/** Whether a file of this type ought to have variants: a picture or a video, decodable or not. */
+export function isVisual(mimeType: string): boolean {
+  return mimeType.startsWith('image/') || mimeType.startsWith('video/');
 }
 
 const extensions: Record<OutputFormat, string> = {

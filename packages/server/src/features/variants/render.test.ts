@@ -182,7 +182,11 @@ describe('planning', () => {
   it.each([
     ['image/svg+xml', ['thumb', 'wide']],
     ['image/heic', ['thumb', 'wide']],
+    ['image/jxl', ['thumb', 'wide']],
+    ['image/bmp', ['thumb', 'wide']],
+    ['video/x-unknown', ['thumb', 'wide']],
     ['application/pdf', []],
+    ['audio/mpeg', []],
   ])('makes a file of type %s ready, and says why it has no variants', async (type, failed) => {
     const project = await scene.project(recipes);
     const file = await upload(project, svgPicture(), type);

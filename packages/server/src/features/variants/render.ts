@@ -6,16 +6,13 @@ import pLimit from 'p-limit';
 
 import type { BlobStore } from '../../foundation/blobs/blob-store.js';
 import type { Db } from '../../foundation/database/connect.js';
-import {
-  ImagingError,
-  type Imaging,
-  type RenderedImage,
-  type RenderResult,
-} from '../../foundation/imaging/imaging.js';
+import type { Imaging, RenderedImage, RenderResult } from '../../foundation/imaging/imaging.js';
+import { isFilm } from '../../foundation/imaging/film-formats.js';
+import type { Posters } from '../../foundation/imaging/poster.js';
 import type { Log } from '../../foundation/log.js';
 import { handle, LeaseLost, type JobContext, type JobHandler } from '../../foundation/queue/define.js';
 import { claimVariants, completeClaim, failClaim, giveUp, releaseClaim, type Claim } from './claim.js';
-import { failureOf, recipeFailure } from './failures.js';
+import { FfmpegMissing, failureOf, isPermanent, recipeFailure } from './failures.js';
 import { renderVariants } from './job.js';
 import { fetchOriginal } from './original.js';
 import { fetchWatermarks } from './watermarks.js';
@@ -26,6 +23,8 @@ export interface RenderOptions {
   readonly db: Db;
   readonly blobs: BlobStore;
   readonly imaging: Imaging;
+  /** Takes the pictures of videos; undefined where there is no ffmpeg. */
+  readonly posters?: Posters | undefined;
   /** Existing folder; each attempt works in one of its own below it and removes it. */
   readonly temporaryFolder: string;
   /** Seconds after which no put of an abandoned attempt can still be under way. */
@@ -88,12 +87,13 @@ async function renderJob(
   } catch (error) {
     // Whoever holds the lease now has taken the rows over, or will.
     if (error instanceof LeaseLost) throw error;
-    if (error instanceof ImagingError && error.permanent) {
-      context.log.info({ fileId: payload.fileId, code: error.code }, 'the picture cannot be processed');
-      await context.finish((tx) => failClaim(tx, claim, failureOf(error), maxWriteSeconds));
+    const reason = failureOf(error);
+    if (isPermanent(error)) {
+      context.log.info({ fileId: payload.fileId, code: reason.code }, 'the file cannot be processed');
+      await context.finish((tx) => failClaim(tx, claim, reason, maxWriteSeconds));
       return;
     }
-    await releaseClaim(db, claim, failureOf(error), maxWriteSeconds).catch((releaseError: unknown) => {
+    await releaseClaim(db, claim, reason, maxWriteSeconds).catch((releaseError: unknown) => {
       // The next attempt takes held rows over all the same; it is only later.
       context.log.warn({ err: releaseError, fileId: payload.fileId }, 'a failed attempt could not let go');
     });
@@ -102,13 +102,17 @@ async function renderJob(
 }
 
 async function makeVariants(
-  { db, blobs, imaging }: RenderOptions,
+  { db, blobs, imaging, posters }: RenderOptions,
   claim: Claim,
   folder: string,
   signal: AbortSignal,
 ): Promise<RenderResult> {
+  const { mime_type: mimeType } = claim.file;
+  // Asked before a film is fetched for nothing.
+  const takePoster = isFilm(mimeType) ? takerOf(posters) : undefined;
   const original = join(folder, 'original');
   await fetchOriginal(blobs, claim.file, original, signal);
+  const picture = takePoster ? await takePoster({ path: original, mimeType, folder, signal }) : original;
   const outputFolder = join(folder, 'out');
   await mkdir(outputFolder);
   const recipes = claim.variants.map(({ name, recipe }) => ({ name, recipe }));
@@ -120,7 +124,7 @@ async function makeVariants(
     signal,
   );
   const result = await imaging.render({
-    path: original,
+    path: picture,
     recipes,
     focalPoint: focalPointOf(claim.file),
     watermarks,
@@ -141,6 +145,11 @@ async function makeVariants(
   );
   for (const put of puts) if (put.status === 'rejected') throw put.reason;
   return result;
+}
+
+function takerOf(posters: Posters | undefined): Posters['take'] {
+  if (!posters) throw new FfmpegMissing('there is no ffmpeg');
+  return posters.take;
 }
 
 async function putImage(

@@ -107,8 +107,8 @@ describe('a request for a variant', () => {
   });
 
   it('of a type that cannot be decoded is remembered as failed', async () => {
-    const file = await scene.file(project, { bytes: Buffer.from('x'), mimeType: 'image/svg+xml' });
-    await request(file, 'thumb', 'image/svg+xml');
+    const file = await scene.file(project, { bytes: Buffer.from('x'), mimeType: 'image/heic' });
+    await request(file, 'thumb', 'image/heic');
     expect(await rowOf(file)).toMatchObject({ status: 'failed', failure_code: 'unsupported-codec' });
     expect(await jobsFor(file)).toEqual([]);
   });

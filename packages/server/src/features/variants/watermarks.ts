@@ -2,6 +2,7 @@ import { join } from 'node:path';
 
 import type { BlobStore } from '../../foundation/blobs/blob-store.js';
 import type { Db } from '../../foundation/database/connect.js';
+import { isFilm } from '../../foundation/imaging/film-formats.js';
 import type { Recipe } from '../../foundation/imaging/recipe.js';
 import { OriginalUnavailable } from './failures.js';
 import { fetchOriginal } from './original.js';
@@ -23,7 +24,7 @@ export async function fetchWatermarks(
   const ids = [...new Set(recipes.flatMap(({ watermark }) => (watermark ? [watermark.fileId] : [])))];
   const paths: Record<string, string> = {};
   for (const file of await findOriginals(db, projectId, ids)) {
-    if (!isDecodable(file.mime_type)) continue;
+    if (!isDecodable(file.mime_type) || isFilm(file.mime_type)) continue;
     const path = join(folder, `watermark-${file.id}`);
     try {
       await fetchOriginal(blobs, file, path, signal);

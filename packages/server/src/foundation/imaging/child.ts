@@ -5,7 +5,7 @@
 import sharp from 'sharp';
 
 import { ImagingError } from './imaging.js';
-import type { ChildMessage, Task, TaskFailure } from './messages.js';
+import { svgArgument, type ChildMessage, type Task, type TaskFailure } from './messages.js';
 import { perform } from './perform.js';
 
 restrictSharp();
@@ -16,7 +16,7 @@ process.on('disconnect', () => {
 });
 say({ kind: 'ready' });
 
-/** One thread, no cache (it would give a reused path's old pixels), and only the five loaders that we mean. */
+/** One thread, no cache (it would give a reused path's old pixels), and only the loaders that we mean. */
 function restrictSharp(): void {
   sharp.concurrency(1);
   sharp.cache(false);
@@ -28,6 +28,8 @@ function restrictSharp(): void {
       'VipsForeignLoadWebp',
       'VipsForeignLoadHeif',
       'VipsForeignLoadNsgif',
+      // Not its sisters: from a buffer librsvg knows no folder, and loads nothing that the drawing refers to.
+      ...(process.argv.includes(svgArgument) ? ['VipsForeignLoadSvgBuffer'] : []),
     ],
   });
 }

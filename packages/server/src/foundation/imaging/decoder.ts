@@ -1,18 +1,24 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
 import type { Log } from '../log.js';
+import type { AllocatorEnvironment } from './allocator.js';
 import { ImagingError } from './imaging.js';
-import type { ChildMessage, Task, TaskResult } from './messages.js';
+import { lowerPriority } from './low-priority.js';
+import { svgArgument, type ChildMessage, type Task, type TaskResult } from './messages.js';
 import { residentMemory } from './resident-memory.js';
+import { watchLimits } from './watch-limits.js';
 
 export interface DecoderOptions {
   readonly log: Log;
   readonly entry: URL;
   /** Resident memory at which it is killed, while it works. */
   readonly memoryLimitBytes: number;
+  /** Whether it may open SVG. */
+  readonly rasterizesSvg: boolean;
+  /** Environment variables of the memory allocator that it uses. */
+  readonly allocator: AllocatorEnvironment;
   /** Called once, when the process is gone. */
   readonly onExit: (decoder: Decoder) => void;
 }
@@ -25,12 +31,8 @@ export interface RunOptions {
 
 /** Longest time from the fork to `ready`; 150 ms are usual, seconds happen on a machine that is overloaded. */
 const startMs = 30_000;
-/** How often a working child's memory is looked at. libvips fills about 1 GB/s: 100 MB between two looks. */
-const memoryIntervalMs = 100;
 /** Last characters of standard error that are kept for the log: libvips complains there before it aborts. */
 const complaintLength = 2000;
-/** "Below normal": the API stays quick beside saturated decoders. */
-const lowPriority = 10;
 
 /** One child process: starts at once, does one task at a time, is killed when a task passes a limit. */
 export class Decoder {
@@ -48,10 +50,10 @@ export class Decoder {
   constructor(options: DecoderOptions) {
     this.#options = options;
     const fromSource = options.entry.pathname.endsWith('.ts');
-    this.#child = fork(fileURLToPath(options.entry), {
+    this.#child = fork(fileURLToPath(options.entry), options.rasterizesSvg ? [svgArgument] : [], {
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-      env: childEnvironment(),
+      env: childEnvironment(options.allocator),
       // Development runs the sources: the child needs the loader that its parent was started with.
       execArgv: fromSource ? process.execArgv.filter((word) => !word.startsWith('--inspect')) : [],
     });
@@ -99,12 +101,13 @@ export class Decoder {
       this.kill(new ImagingError('aborted', 'The caller gave up.', { cause: signal?.reason }));
     signal?.addEventListener('abort', abort, { once: true });
     if (signal?.aborted) abort();
-    const stopWatching = new AbortController();
+    let stopWatching: (() => void) | undefined;
     try {
       await this.#ready;
       if (this.#ended) throw this.#obituary();
       const answer = this.#nextMessage();
-      this.#watch(wallClockMs, stopWatching.signal);
+      const limits = { wallClockMs, memoryLimitBytes: this.#options.memoryLimitBytes };
+      stopWatching = watchLimits(this.pid, 'The picture', limits, (why) => this.kill(why));
       this.#child.send(task);
       const message = await answer;
       if (message?.kind === 'done') return message.result;
@@ -112,7 +115,7 @@ export class Decoder {
       const { code, message: text, ...numbers } = message.failure;
       throw new ImagingError(code, text, numbers);
     } finally {
-      stopWatching.abort();
+      stopWatching?.();
       signal?.removeEventListener('abort', abort);
       // Killed while its answer was on the way: it must not be given another task.
       if (this.#sentence) await this.#gone;
@@ -156,38 +159,6 @@ export class Decoder {
     return first;
   }
 
-  #watch(wallClockMs: number, stop: AbortSignal): void {
-    const clock = setTimeout(() => {
-      const seconds = Math.round(wallClockMs / 100) / 10;
-      this.kill(
-        new ImagingError('decoder-timeout', `The picture took longer than ${seconds} s and was stopped.`, {
-          limit: wallClockMs,
-        }),
-      );
-    }, wallClockMs);
-    const scale = setInterval(() => void this.#weigh(), memoryIntervalMs); // #weigh never rejects
-    stop.addEventListener('abort', () => {
-      clearTimeout(clock);
-      clearInterval(scale);
-    });
-  }
-
-  async #weigh(): Promise<void> {
-    const limit = this.#options.memoryLimitBytes;
-    const actual = await this.memory();
-    if (actual === undefined || actual <= limit) return;
-    this.kill(
-      new ImagingError(
-        'decoder-memory',
-        `The picture took more than ${limit} bytes of memory and was stopped.`,
-        {
-          limit,
-          actual,
-        },
-      ),
-    );
-  }
-
   /** Resident memory in bytes; undefined when the process is gone. */
   async memory(): Promise<number | undefined> {
     return this.#child.pid === undefined ? undefined : residentMemory(this.#child.pid);
@@ -207,11 +178,11 @@ export class Decoder {
 }
 
 /** All that a decoder is told of the world; its parent's secrets stay where they are. */
-function childEnvironment(): NodeJS.ProcessEnv {
+function childEnvironment(allocator: AllocatorEnvironment): NodeJS.ProcessEnv {
   return {
-    // glibc keeps an arena per thread: 2 instead of 8 per core halve what mixed pictures leave behind.
-    MALLOC_ARENA_MAX: '2',
-    // A second lock beside the loader list: operations that libvips itself calls untrusted.
+    ...allocator,
+    // A second lock beside the loader list: operations that libvips itself calls untrusted. What child.ts unblocks by
+    // its name is open in spite of it.
     VIPS_BLOCK_UNTRUSTED: '1',
     // libvips would spool large pictures to temporary files, which a SIGKILL leaves behind; memory has its ceiling.
     VIPS_DISC_THRESHOLD: '8g',
@@ -219,14 +190,4 @@ function childEnvironment(): NodeJS.ProcessEnv {
     UV_THREADPOOL_SIZE: '2',
     NODE_ENV: 'production',
   };
-}
-
-function lowerPriority(pid: number | undefined): void {
-  if (pid === undefined) return;
-  try {
-    // Before Node in the child has started its threads, which inherit it.
-    setPriority(pid, lowPriority);
-  } catch {
-    // A sandbox may forbid it, or the child is gone already: decoding works all the same.
-  }
 }

@@ -55,7 +55,8 @@ async function readMetadata(bytes: Buffer, limit: number): Promise<Metadata> {
         cause,
       });
     }
-    const format = signatureOf(bytes);
+    // An SVG has no signature; where it is not allowed, no loader comes to the point of complaining of its text.
+    const format = isBrokenXml(cause) ? 'svg' : signatureOf(bytes);
     throw format
       ? new ImagingError('corrupt-image', `The header of this ${format} picture is damaged.`, { cause })
       : new ImagingError('unsupported-codec', 'Pictures of this type cannot be decoded here.', { cause });
@@ -96,6 +97,10 @@ function refuseTooManyPixels({ width, height, frames }: PictureFacts, limit: num
 
 function isInputFormat(format: string): format is InputFormat {
   return inputFormats.some((known) => known === format);
+}
+
+function isBrokenXml(cause: unknown): boolean {
+  return cause instanceof Error && /corrupt header: (glib: XML|svgload)/.test(cause.message);
 }
 
 /** Which decodable format a file claims to be, to tell a broken picture from one that nobody here reads. */

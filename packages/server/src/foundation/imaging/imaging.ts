@@ -1,13 +1,13 @@
 import type { OutputFormat, Recipe } from './recipe.js';
 
-/** Formats that are decoded here; everything else is `unsupported-codec`. */
-export const inputFormats = ['jpeg', 'png', 'webp', 'gif', 'avif'] as const;
+/** Formats that are decoded here, SVG only where it is allowed; everything else is `unsupported-codec`. */
+export const inputFormats = ['jpeg', 'png', 'webp', 'gif', 'avif', 'svg'] as const;
 export type InputFormat = (typeof inputFormats)[number];
 
 /** What the header of a picture tells. */
 export interface PictureFacts {
   readonly format: InputFormat;
-  /** Pixels after orientation; of one frame. */
+  /** Pixels after orientation; of one frame. Of an SVG the size that it gives itself, 72 pixels to the inch. */
   readonly width: number;
   readonly height: number;
   /** Frames of an animation, 1 for a still. */

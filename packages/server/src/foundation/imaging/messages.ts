@@ -6,6 +6,9 @@ import type {
   RenderResult,
 } from './imaging.js';
 
+/** Argument of a child that may open SVG. */
+export const svgArgument = 'rasterize-svg';
+
 /** What the parent and a child say to each other over the IPC channel (structured clone, so Buffers stay Buffers). */
 export type Task =
   | { readonly kind: 'probe'; readonly source: PictureSource; readonly maxPixels: number }

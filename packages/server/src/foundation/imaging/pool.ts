@@ -1,6 +1,7 @@
 import { extname } from 'node:path';
 
 import type { Log } from '../log.js';
+import { fewArenas, type AllocatorEnvironment } from './allocator.js';
 import { Decoder } from './decoder.js';
 import { ImagingError, type Imaging, type PictureFacts, type RenderResult } from './imaging.js';
 import type { Task, TaskResult } from './messages.js';
@@ -19,6 +20,10 @@ export interface ImagingOptions {
   readonly recycleAfter?: number;
   /** Most tasks that wait for a child; 1,000 when absent. More are refused with `overloaded`. */
   readonly maxWaiting?: number;
+  /** Rasterise SVG, whose rasteriser can be kept busy for ever by two kilobytes; false when absent. */
+  readonly rasterizesSvg?: boolean;
+  /** See `chooseAllocator`; glibc's own with few arenas when absent. */
+  readonly allocator?: AllocatorEnvironment;
   /** The program of the children; `child.js` beside this file when absent. */
   readonly childEntry?: URL;
 }
@@ -165,6 +170,8 @@ class Pool {
       log: this.#options.log,
       entry: this.#entry,
       memoryLimitBytes: this.#options.memoryLimitBytes,
+      rasterizesSvg: this.#options.rasterizesSvg ?? false,
+      allocator: this.#options.allocator ?? fewArenas,
       onExit: () => {
         this.#decoders.delete(decoder);
         const at = this.#idle.indexOf(decoder);

@@ -23,6 +23,7 @@ import { wrapAsPng } from './png.js';
 import type { Recipe } from './recipe.js';
 import { eachFrame, isUnshaped, shape } from './shape.js';
 import { summarise } from './summary.js';
+import { magnified, magnifyRecipe } from './vector.js';
 import { overlaysOf } from './watermark.js';
 
 /**
@@ -53,8 +54,13 @@ export async function render(
   request: Pick<RenderRequest, 'recipes' | 'outputFolder' | 'focalPoint' | 'watermarks'>,
   maxPixels: number,
 ): Promise<RenderResult> {
-  const header = await readHeader(bytes, maxPixels);
-  const recipes = request.recipes.map(({ recipe }) => recipe);
+  const original = await readHeader(bytes, maxPixels);
+  const header = enlargeDrawing(original, maxPixels);
+  const wanted = request.recipes.map(({ name, recipe }) => ({
+    name,
+    recipe: magnifyRecipe(recipe, original.facts, header.facts),
+  }));
+  const recipes = wanted.map(({ recipe }) => recipe);
   const size = decodeSize(header.facts, recipes);
   const animated = isAnimated(header) && recipes.some(keepsFrames);
   const develop = (keepProfile: boolean) => decode(bytes, header, { size, animated, maxPixels, keepProfile });
@@ -74,7 +80,7 @@ export async function render(
   const summary = await summarise(picture);
   const images: RenderedImage[] = [];
   const failures: RenderResult['failures'][number][] = [];
-  for (const { name, recipe } of request.recipes) {
+  for (const { name, recipe } of wanted) {
     const path = join(request.outputFolder, `${name}.${recipe.format}`);
     try {
       images.push({ name, path, ...(await renderOne(studio, recipe, path)) });
@@ -83,7 +89,12 @@ export async function render(
       failures.push({ name, code: error.code, detail: error.message });
     }
   }
-  return { facts: header.facts, ...summary, exif, images, failures };
+  return { facts: original.facts, ...summary, exif, images, failures };
+}
+
+function enlargeDrawing(header: Header, maxPixels: number): Header {
+  const { facts } = header;
+  return facts.format === 'svg' ? { ...header, facts: { ...facts, ...magnified(facts, maxPixels) } } : header;
 }
 
 /** Frames are not turned: an animation with an orientation (nobody makes them) is shown as its first frame. */

@@ -5,6 +5,7 @@ import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 
 import type { BlobStore } from '../../../foundation/blobs/blob-store.js';
 import type { Db } from '../../../foundation/database/connect.js';
+import { isFilm } from '../../../foundation/imaging/film-formats.js';
 import { autoFormats, concrete } from '../../../foundation/imaging/formats.js';
 import { ImagingError, type Imaging } from '../../../foundation/imaging/imaging.js';
 import type { AskedRecipe, Recipe } from '../../../foundation/imaging/recipe.js';
@@ -60,7 +61,8 @@ export function createPreview(options: PreviewOptions): (request: PreviewRequest
     await spend(limiter, request.projectId);
     const file = await findFile(options.db, request.projectId, request.fileId);
     if (!file) throw new Problem('not-found');
-    if (!isDecodable(file.mime_type)) {
+    // A film is long, and its poster is the worker's to take.
+    if (!isDecodable(file.mime_type) || isFilm(file.mime_type)) {
       throw new Problem('preview-failed', {
         detail: `No pictures are made of files of the type ${file.mime_type}.`,
       });
