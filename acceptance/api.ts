@@ -30,11 +30,12 @@ export interface FileView {
 
 export class Api {
   readonly url: string;
-  readonly #headers: Record<string, string>;
+  /** What every request says of its sender. */
+  readonly headers: Readonly<Record<string, string>>;
 
   constructor(url: string, headers: Record<string, string> = {}) {
     this.url = url;
-    this.#headers = headers;
+    this.headers = headers;
   }
 
   async call<T>(
@@ -46,7 +47,7 @@ export class Api {
     const response = await fetch(this.url + path, {
       method,
       headers: {
-        ...this.#headers,
+        ...this.headers,
         ...(body === undefined || body instanceof FormData ? {} : { 'content-type': 'application/json' }),
         ...headers,
       },
