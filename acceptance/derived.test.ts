@@ -127,7 +127,7 @@ describe('pictures that are derived later', () => {
     const transform = { width: 120, height: 120, fit: 'cover', rotate: 90, grayscale: true };
     const link = await me.call<{ url: string }>('POST', `/files/${id}/links`, { transform });
     expect(link.status).toBe(201);
-    const { seen, headers } = await fetchPicture(`${link.body.url}`);
+    const { seen, headers } = await fetchPicture(link.body.url);
     // What is not there yet is not the original.
     expect(headers.get('x-variant-fallback')).toBe('placeholder');
     expect(seen.width).toBeLessThan(120);

@@ -106,15 +106,15 @@ export interface Outcome {
 }
 
 /**
- * Makes the attempt's results count, in the transaction that ends the job. Of a file that was deleted meanwhile,
+ * Makes results of the attempt count; the last ones, and what was learnt of the file, in the transaction that ends the job. Of a file that was deleted meanwhile,
  * or a variant that another attempt has taken over, nothing counts and what was written is queued for deletion.
  */
 export async function completeClaim(
   tx: Tx,
   claim: Claim,
   { made, failed }: Outcome,
-  facts: FileFacts,
   maxWriteSeconds: number,
+  facts?: FileFacts,
 ): Promise<void> {
   const { project_id: projectId, id: fileId } = claim.file;
   const file = await lockFile(tx, projectId, fileId);

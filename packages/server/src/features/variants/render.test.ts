@@ -18,7 +18,7 @@ import { decoderEntry } from '../../../test/fixtures/imaging.js';
 import { svgPicture } from '../../../test/fixtures/impostors.js';
 import { photo } from '../../../test/fixtures/pictures.js';
 import { StoreUnavailable, type BlobStore } from '../../foundation/blobs/blob-store.js';
-import type { Imaging } from '../../foundation/imaging/imaging.js';
+import { ImagingError, type Imaging } from '../../foundation/imaging/imaging.js';
 import { createImaging } from '../../foundation/imaging/pool.js';
 import { LeaseLost, type JobHandler } from '../../foundation/queue/define.js';
 import { checkSettings } from '../projects/settings.js';
@@ -355,6 +355,86 @@ describe('a render', () => {
     expect([...(await buried(before)).keys()]).toEqual([old.s3_key]);
     expect(await usedBy(before)).toBe(thumb!.size! + wide!.size!);
     expect((await fileRow(file)).status).toBe('ready');
+  });
+});
+
+describe('quick formats', () => {
+  const mixed = {
+    variants: {
+      best: { width: 40, format: 'avif' },
+      thumb: { width: 40 },
+      wide: { width: 100, format: 'jpeg' },
+    },
+  };
+
+  it('are there while slow ones are still being made', async () => {
+    const project = await scene.project(mixed);
+    const file = await upload(project);
+    let finish: () => void = () => undefined;
+    const finished = new Promise<void>((resolve) => (finish = resolve));
+    const slow: Imaging = {
+      ...imaging,
+      render: async (request) => {
+        const result = await imaging.render(request);
+        await finished;
+        return result;
+      },
+    };
+    const running = run(file, jobOf(project, file), { handler: handlerWith({ imaging: slow }) });
+    while ((await rowsOf(file))['thumb']!.status !== 'ready')
+      await new Promise((resolve) => setImmediate(resolve));
+    const { best, thumb, wide } = await rowsOf(file);
+    expect([best!.status, wide!.status]).toEqual(['rendering', 'ready']);
+    expect(await scene.blobs.stat(thumb!.s3_key!)).toMatchObject({ size: thumb!.size });
+    expect((await fileRow(file)).status).toBe('processing');
+    expect(await usedBy(project)).toBe(thumb!.size! + wide!.size!);
+    finish();
+    await running;
+    expect((await rowsOf(file))['best']).toMatchObject({ status: 'ready', generation: 1 });
+    expect(await fileRow(file)).toMatchObject({ status: 'ready', width: 320 });
+    expect([...(await buried(project)).keys()]).toEqual([]);
+  });
+
+  it('stay when the slow ones fail, and are not made again by the next attempt', async () => {
+    const project = await scene.project(mixed);
+    const file = await upload(project);
+    const failing: Imaging = {
+      ...imaging,
+      render: async (request) => {
+        await imaging.render(request);
+        throw new ImagingError('decoder-crashed', 'The decoder ended by SIGSEGV.');
+      },
+    };
+    await expect(
+      run(file, jobOf(project, file), { handler: handlerWith({ imaging: failing }) }),
+    ).rejects.toThrow('SIGSEGV');
+    expect((await rowsOf(file))['thumb']).toMatchObject({ status: 'ready', generation: 1 });
+    expect((await rowsOf(file))['best']).toMatchObject({
+      status: 'pending',
+      failure_code: 'decoder-crashed',
+    });
+    await run(file, jobOf(project, file), { attempt: 2 });
+    const rows = await rowsOf(file);
+    expect([rows['thumb']!.generation, rows['best']!.generation]).toEqual([1, 2]);
+    expect((await fileRow(file)).status).toBe('ready');
+  });
+
+  it('of an attempt that has been taken over do not count', async () => {
+    const project = await scene.project(mixed);
+    const file = await upload(project);
+    const gate = gated();
+    const first = run(file, jobOf(project, file), {
+      handler: handlerWith({ blobs: gate.blobs }),
+      lease: { lost: true },
+    });
+    await gate.reached;
+    await run(file, jobOf(project, file), { attempt: 2 });
+    const after = await rowsOf(file);
+    gate.open();
+    await expect(first).rejects.toThrow(LeaseLost);
+    expect(await rowsOf(file)).toEqual(after);
+    expect(after['thumb']).toMatchObject({ status: 'ready', generation: 2 });
+    expect(await usedBy(project)).toBe(after['thumb']!.size! + after['wide']!.size! + after['best']!.size!);
   });
 });
 

@@ -39,7 +39,7 @@ const parallelPuts = 4;
 
 /**
  * Makes all variants that a job asks for from one decode of the original, and lets them count in one transaction
- * with the end of the job. A fault of the picture fails it at once with a reason; anything else is retried.
+ * with the end of the job; those in quick formats before, while slow ones are still being encoded. A fault of the picture fails it at once with a reason; anything else is retried.
  */
 export function createRenderHandler(options: RenderOptions): JobHandler {
   const folders = createWorkFolders(options.temporaryFolder, options.log);
@@ -67,13 +67,13 @@ async function renderJob(
   if (!claim) return;
   try {
     await folders.use(async (folder) => {
-      const result = await makeVariants(options, claim, folder, signal);
-      const made = new Map(result.images.map((image) => [image.name, image]));
+      const { result, stored } = await makeVariants(options, claim, folder, signal);
+      const rest = { ...claim, variants: claim.variants.filter(({ name }) => !stored.has(name)) };
       const failed = new Map(
         result.failures.map(({ name, code, detail }) => [name, recipeFailure(code, detail)]),
       );
       await context.finish((tx) =>
-        completeClaim(tx, claim, { made, failed }, factsOf(result), maxWriteSeconds),
+        completeClaim(tx, rest, { made: byName(result.images), failed }, maxWriteSeconds, factsOf(result)),
       );
       context.log.info(
         {
@@ -101,12 +101,13 @@ async function renderJob(
   }
 }
 
+/** @returns what was made, and the names of those that count already; the others are in the store. */
 async function makeVariants(
-  { db, blobs, imaging, posters }: RenderOptions,
+  { db, blobs, imaging, posters, maxWriteSeconds }: RenderOptions,
   claim: Claim,
   folder: string,
   signal: AbortSignal,
-): Promise<RenderResult> {
+): Promise<{ readonly result: RenderResult; readonly stored: ReadonlySet<string> }> {
   const { mime_type: mimeType } = claim.file;
   // Asked before a film is fetched for nothing.
   const takePoster = isFilm(mimeType) ? takerOf(posters) : undefined;
@@ -123,28 +124,54 @@ async function makeVariants(
     folder,
     signal,
   );
-  const result = await imaging.render({
+  const limit = pLimit(parallelPuts);
+  const put = async (images: readonly RenderedImage[]): Promise<void> => {
+    const keys = new Map(claim.variants.map(({ name, key }) => [name, key]));
+    const puts = await Promise.allSettled(
+      images.map((image) => limit(() => putImage(blobs, keys.get(image.name) ?? '', image, signal))),
+    );
+    // All are waited for, so that none is still reading the folder when it is removed.
+    for (const one of puts) if (one.status === 'rejected') throw one.reason;
+  };
+
+  const stored = new Set<string>();
+  let early: Promise<void> | undefined;
+  const storeEarly = async (images: readonly RenderedImage[]): Promise<void> => {
+    await put(images);
+    for (const { name } of images) stored.add(name);
+    const variants = claim.variants.filter(({ name }) => stored.has(name));
+    const outcome = { made: byName(images), failed: new Map() };
+    // Not fenced by the lease but by the keys: of rows that another attempt has taken over nothing counts.
+    await db
+      .transaction()
+      .execute((tx) => completeClaim(tx, { ...claim, variants }, outcome, maxWriteSeconds));
+  };
+  const rendering = imaging.render({
     path: picture,
     recipes,
     focalPoint: focalPointOf(claim.file),
     watermarks,
     outputFolder,
     signal,
+    onQuick: (images) => {
+      early = storeEarly(images);
+      // It is waited for below, after the render, which may fail first.
+      early.catch(() => undefined);
+    },
   });
+  const [rendered] = await Promise.allSettled([rendering]);
+  await early;
+  if (rendered.status === 'rejected') throw rendered.reason;
+  const result = rendered.value;
   if (result.images.length + result.failures.length !== recipes.length) {
     throw new TypeError('the engine left a variant out');
   }
-  const images = new Map(result.images.map((image) => [image.name, image]));
-  const limit = pLimit(parallelPuts);
-  // All are waited for, so that none is still reading the folder when it is removed.
-  const puts = await Promise.allSettled(
-    claim.variants.flatMap(({ name, key }) => {
-      const image = images.get(name);
-      return image ? [limit(() => putImage(blobs, key, image, signal))] : [];
-    }),
-  );
-  for (const put of puts) if (put.status === 'rejected') throw put.reason;
-  return result;
+  await put(result.images.filter(({ name }) => !stored.has(name)));
+  return { result, stored };
+}
+
+function byName(images: readonly RenderedImage[]): ReadonlyMap<string, RenderedImage> {
+  return new Map(images.map((image) => [image.name, image]));
 }
 
 function takerOf(posters: Posters | undefined): Posters['take'] {

@@ -36,7 +36,7 @@ function restrictSharp(): void {
 
 async function answer(task: Task): Promise<void> {
   try {
-    say({ kind: 'done', result: await perform(task) });
+    say({ kind: 'done', result: await perform(task, (images) => say({ kind: 'quick', images })) });
   } catch (error) {
     say({ kind: 'failed', failure: failureOf(error) });
   }

@@ -4,11 +4,14 @@ import { fileURLToPath } from 'node:url';
 
 import type { Log } from '../log.js';
 import type { AllocatorEnvironment } from './allocator.js';
-import { ImagingError } from './imaging.js';
+import { ImagingError, type RenderRequest } from './imaging.js';
 import { lowerPriority } from './low-priority.js';
 import { svgArgument, type ChildMessage, type Task, type TaskResult } from './messages.js';
 import { residentMemory } from './resident-memory.js';
 import { watchLimits } from './watch-limits.js';
+
+/** What a task ends with. */
+type TaskEnd = Extract<ChildMessage, { kind: 'done' | 'failed' }>;
 
 export interface DecoderOptions {
   readonly log: Log;
@@ -27,6 +30,8 @@ export interface RunOptions {
   /** Longest time of the task in milliseconds; starting the child is not counted. */
   readonly wallClockMs: number;
   readonly signal: AbortSignal | undefined;
+  /** See `RenderRequest.onQuick`. */
+  readonly onQuick?: RenderRequest['onQuick'];
 }
 
 /** Longest time from the fork to `ready`; 150 ms are usual, seconds happen on a machine that is overloaded. */
@@ -95,7 +100,7 @@ export class Decoder {
    * Does one task; call again only when the promise has settled. It settles after the last write to the output
    * folder: after a failure that cost the child its life, only when the process is gone.
    */
-  async run(task: Task, { wallClockMs, signal }: RunOptions): Promise<TaskResult> {
+  async run(task: Task, { wallClockMs, signal, onQuick }: RunOptions): Promise<TaskResult> {
     this.#tasks++;
     const abort = (): void =>
       this.kill(new ImagingError('aborted', 'The caller gave up.', { cause: signal?.reason }));
@@ -105,13 +110,13 @@ export class Decoder {
     try {
       await this.#ready;
       if (this.#ended) throw this.#obituary();
-      const answer = this.#nextMessage();
+      const answer = this.#end(onQuick);
       const limits = { wallClockMs, memoryLimitBytes: this.#options.memoryLimitBytes };
       stopWatching = watchLimits(this.pid, 'The picture', limits, (why) => this.kill(why));
       this.#child.send(task);
       const message = await answer;
       if (message?.kind === 'done') return message.result;
-      if (message?.kind !== 'failed') throw this.#obituary();
+      if (!message) throw this.#obituary();
       const { code, message: text, ...numbers } = message.failure;
       throw new ImagingError(code, text, numbers);
     } finally {
@@ -145,6 +150,23 @@ export class Decoder {
     }, startMs);
     await this.#nextMessage();
     clearTimeout(tooLate);
+  }
+
+  /** The child's last word on a task, or undefined when it is gone without one. */
+  #end(onQuick: RunOptions['onQuick']): Promise<TaskEnd | undefined> {
+    return new Promise((resolve) => {
+      const hear = (message: ChildMessage): void => {
+        if (message.kind === 'quick') onQuick?.(message.images);
+        else if (message.kind !== 'ready') settle(message);
+      };
+      const settle = (end: TaskEnd | undefined): void => {
+        this.#child.off('message', hear);
+        resolve(end);
+      };
+      // One listener for all: two messages may come in the same moment.
+      this.#child.on('message', hear);
+      void this.#gone.then(() => settle(undefined));
+    });
   }
 
   /** The child's next message, or undefined when it is gone without one. */

@@ -52,6 +52,11 @@ export interface RenderRequest {
   readonly watermarks?: Readonly<Record<string, string>> | undefined;
   /** Existing empty folder that receives the outputs; the caller removes it, whether the render succeeds or not. */
   readonly outputFolder: string;
+  /**
+   * Told once, while slow formats are still being encoded, of what is finished: quick formats come first, so that a page
+   * has something to show early. Not called when there is nothing slow, or nothing else.
+   */
+  readonly onQuick?: ((images: readonly RenderedImage[]) => void) | undefined;
   /** Kills the child that works on it; the render then rejects with `aborted`. */
   readonly signal?: AbortSignal;
 }
@@ -63,7 +68,7 @@ export interface RenderResult {
   /** `#rrggbb`: the mean of the commonest colours. */
   readonly dominantColor: string;
   readonly exif: ExifFacts | null;
-  /** In the order of the request, without those that failed; all variants come from one decode. */
+  /** Quick ones first, without those that failed; all variants come from one decode. */
   readonly images: readonly RenderedImage[];
   /** Variants whose recipe cannot be followed, while the picture itself is well. */
   readonly failures: readonly {

@@ -2,6 +2,7 @@ import type {
   ImagingErrorCode,
   PictureFacts,
   PictureSource,
+  RenderedImage,
   RenderRequest,
   RenderResult,
 } from './imaging.js';
@@ -37,5 +38,7 @@ export interface TaskFailure {
 export type ChildMessage =
   /** Sent once, when sharp is loaded and restricted. */
   | { readonly kind: 'ready' }
+  /** Sent before `done`, see `RenderRequest.onQuick`. */
+  | { readonly kind: 'quick'; readonly images: readonly RenderedImage[] }
   | { readonly kind: 'done'; readonly result: TaskResult }
   | { readonly kind: 'failed'; readonly failure: TaskFailure };

@@ -1,7 +1,7 @@
 import { open, readFile, stat } from 'node:fs/promises';
 
 import { readHead, readHeader } from './header.js';
-import { ImagingError, type PictureFacts, type PictureSource } from './imaging.js';
+import { ImagingError, type PictureFacts, type PictureSource, type RenderRequest } from './imaging.js';
 import type { Task, TaskResult } from './messages.js';
 import { render } from './render.js';
 
@@ -9,7 +9,10 @@ import { render } from './render.js';
 const headBytes = 256 * 1024;
 
 /** Does one task in a child process. libvips is always given buffers: loaders given a path may read its neighbours. */
-export async function perform(task: Task): Promise<TaskResult> {
+export async function perform(
+  task: Task,
+  onQuick: NonNullable<RenderRequest['onQuick']>,
+): Promise<TaskResult> {
   if (task.kind === 'probe') return probe(task.source, task.maxPixels);
   const { size } = await stat(task.path);
   if (size > task.maxBytes) {
@@ -19,7 +22,7 @@ export async function perform(task: Task): Promise<TaskResult> {
       { limit: task.maxBytes, actual: size },
     );
   }
-  return render(await readFile(task.path), task, task.maxPixels);
+  return render(await readFile(task.path), { ...task, onQuick }, task.maxPixels);
 }
 
 async function probe(source: PictureSource, maxPixels: number): Promise<PictureFacts> {

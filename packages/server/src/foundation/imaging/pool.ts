@@ -3,7 +3,13 @@ import { extname } from 'node:path';
 import type { Log } from '../log.js';
 import { fewArenas, type AllocatorEnvironment } from './allocator.js';
 import { Decoder } from './decoder.js';
-import { ImagingError, type Imaging, type PictureFacts, type RenderResult } from './imaging.js';
+import {
+  ImagingError,
+  type Imaging,
+  type PictureFacts,
+  type RenderRequest,
+  type RenderResult,
+} from './imaging.js';
 import type { Task, TaskResult } from './messages.js';
 
 export interface ImagingOptions {
@@ -34,6 +40,7 @@ const probeMs = 10_000;
 interface Waiting {
   readonly task: Task;
   readonly signal: AbortSignal | undefined;
+  readonly onQuick: RenderRequest['onQuick'];
   readonly resolve: (result: TaskResult) => void;
   readonly reject: (reason: Error) => void;
   readonly forget: () => void;
@@ -48,7 +55,7 @@ export function createImaging(options: ImagingOptions): Imaging {
       const facts = await pool.submit({ kind: 'probe', source, maxPixels }, signal);
       return facts as PictureFacts;
     },
-    render: async ({ signal, ...request }) => {
+    render: async ({ signal, onQuick, ...request }) => {
       // A compressed picture needs its bytes and its pixels at the same time.
       const maxBytes = Math.floor(options.memoryLimitBytes / 2);
       const { path, recipes, focalPoint, watermarks, outputFolder } = request;
@@ -62,7 +69,7 @@ export function createImaging(options: ImagingOptions): Imaging {
         maxPixels,
         maxBytes,
       };
-      return (await pool.submit(task, signal)) as RenderResult;
+      return (await pool.submit(task, signal, onQuick)) as RenderResult;
     },
     close: () => pool.close(),
   };
@@ -88,7 +95,11 @@ class Pool {
     this.#keepOneWarm();
   }
 
-  async submit(task: Task, signal: AbortSignal | undefined): Promise<TaskResult> {
+  async submit(
+    task: Task,
+    signal: AbortSignal | undefined,
+    onQuick?: RenderRequest['onQuick'],
+  ): Promise<TaskResult> {
     if (this.#closed) throw new ImagingError('aborted', 'The decoders have been stopped.');
     if (signal?.aborted) throw gaveUp(signal);
     if (this.#probes.length + this.#renders.length >= this.#maxWaiting) {
@@ -103,7 +114,7 @@ class Pool {
         if (signal) reject(gaveUp(signal));
       };
       const forget = (): void => signal?.removeEventListener('abort', abort);
-      const waiting: Waiting = { task, signal, resolve, reject, forget };
+      const waiting: Waiting = { task, signal, onQuick, resolve, reject, forget };
       signal?.addEventListener('abort', abort, { once: true });
       (task.kind === 'probe' ? this.#probes : this.#renders).push(waiting);
       this.#pump();
@@ -133,10 +144,10 @@ class Pool {
     }
   }
 
-  async #do({ task, signal, resolve, reject }: Waiting, decoder: Decoder): Promise<void> {
+  async #do({ task, signal, onQuick, resolve, reject }: Waiting, decoder: Decoder): Promise<void> {
     const wallClockMs = task.kind === 'probe' ? probeMs : this.#options.wallClockMs;
     try {
-      resolve(await decoder.run(task, { wallClockMs, signal }));
+      resolve(await decoder.run(task, { wallClockMs, signal, onQuick }));
     } catch (error) {
       reject(error instanceof Error ? error : new Error(String(error)));
     }

@@ -45,13 +45,13 @@ interface Studio {
 
 /**
  * Makes all variants of a picture from one decode, one after another: side by side they cost more memory and no less
- * CPU. A picture with a colour profile of its own that some recipes keep and others do not is decoded twice: sharp
+ * CPU. Quick formats come first: AVIF, animations and searches for a size take most of the time. A picture with a colour profile of its own that some recipes keep and others do not is decoded twice: sharp
  * converts while it decodes, and no conversion of ours would be the same. Runs in a child process.
  * @throws ImagingError
  */
 export async function render(
   bytes: Buffer,
-  request: Pick<RenderRequest, 'recipes' | 'outputFolder' | 'focalPoint' | 'watermarks'>,
+  request: Pick<RenderRequest, 'recipes' | 'outputFolder' | 'focalPoint' | 'watermarks' | 'onQuick'>,
   maxPixels: number,
 ): Promise<RenderResult> {
   const original = await readHeader(bytes, maxPixels);
@@ -80,15 +80,23 @@ export async function render(
   const summary = await summarise(picture);
   const images: RenderedImage[] = [];
   const failures: RenderResult['failures'][number][] = [];
-  for (const { name, recipe } of wanted) {
-    const path = join(request.outputFolder, `${name}.${recipe.format}`);
-    try {
-      images.push({ name, path, ...(await renderOne(studio, recipe, path)) });
-    } catch (error) {
-      if (!(error instanceof ImagingError && error.code === 'watermark-unusable')) throw error;
-      failures.push({ name, code: error.code, detail: error.message });
+  const make = async (list: typeof wanted): Promise<void> => {
+    for (const { name, recipe } of list) {
+      const path = join(request.outputFolder, `${name}.${recipe.format}`);
+      try {
+        images.push({ name, path, ...(await renderOne(studio, recipe, path)) });
+      } catch (error) {
+        if (!(error instanceof ImagingError && error.code === 'watermark-unusable')) throw error;
+        failures.push({ name, code: error.code, detail: error.message });
+      }
     }
-  }
+  };
+  const isSlow = ({ recipe }: (typeof wanted)[number]): boolean =>
+    recipe.format === 'avif' || recipe.maxBytes !== undefined || (animated && keepsFrames(recipe));
+  const slow = wanted.filter(isSlow);
+  await make(wanted.filter((one) => !isSlow(one)));
+  if (slow.length > 0 && images.length > 0) request.onQuick?.([...images]);
+  await make(slow);
   return { facts: original.facts, ...summary, exif, images, failures };
 }
 
