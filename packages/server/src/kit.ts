@@ -8,10 +8,15 @@ import type { Identify } from './features/access/caller.js';
 import { createProofCache } from './features/access/proof-cache.js';
 import { findFileTarget, type Target } from './features/access/queries.js';
 import { createAccounts } from './features/accounts/accounts.js';
-import { createCleanup, expireUploadsJob } from './features/cleanup/cleanup.js';
+import { createCleanup, expireUploadsJob, lateWriteSeconds } from './features/cleanup/cleanup.js';
+import { deleteFilesJob } from './features/cleanup/deletions/job.js';
+import { deletionRoutes } from './features/cleanup/deletions/routes.js';
 import { housekeepingKinds } from './features/cleanup/housekeeping.js';
+import { orderPurge, purgeProjectJob } from './features/cleanup/projects/purge-job.js';
 import { reportAbilities } from './features/cleanup/store-abilities.js';
 import { claimStore } from './features/cleanup/store-identity.js';
+import { purgeTrashJob } from './features/cleanup/trash.js';
+import { purgeFiles } from './features/cleanup/trash-queries.js';
 import { changedFile, createChanges } from './features/delivery/changes.js';
 import { createDelivery } from './features/delivery/delivery.js';
 import { createLinks } from './features/delivery/links.js';
@@ -35,7 +40,8 @@ import { renderVariants, reviveVariants } from './features/variants/job.js';
 import { planVariants, type PlanOptions } from './features/variants/plan.js';
 import { collectVariants } from './features/variants/collect.js';
 import { previewRoutes } from './features/variants/preview/routes.js';
-import { regenerateVariants } from './features/variants/regenerate/job.js';
+import type { Selection } from './features/variants/regenerate/choose.js';
+import { orderRegeneration, regenerateVariants } from './features/variants/regenerate/job.js';
 import { planAnew } from './features/variants/regenerate/plan-anew.js';
 import { endRegenerationsOfProject } from './features/variants/regenerate/queries.js';
 import { regenerationRoutes } from './features/variants/regenerate/routes.js';
@@ -266,6 +272,8 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
       await endRegenerationsOfProject(tx, id);
       await cancel(tx, { projectId: id });
     },
+    onRestored: (tx, { id }) => planMissing(tx, id),
+    onPurged: (tx, { id }) => orderPurge(tx, id),
   });
   const keys = createKeys({ db, log, clock });
   const linkSecrets: [string, ...string[]] =
@@ -342,8 +350,13 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
         present,
         fileViewSchema: FileViewSchema,
         onChanged: (id) => changes.tell(id),
-        onFocalPoint: (tx, { id: fileId, project_id: projectId }) => planStale(tx, projectId, fileId),
+        purge: (tx, projectId, ids) => purgeFiles(tx, projectId, ids, { againAfter: lateWriteSeconds }),
+        onRestored: (tx, { id: fileId, project_id: projectId }) =>
+          planAgain(tx, projectId, fileId, ['failed', 'missing']),
+        onFocalPoint: (tx, { id: fileId, project_id: projectId }) =>
+          planAgain(tx, projectId, fileId, ['stale']),
       }),
+      deletionRoutes({ db, publicUrl }),
       regenerationRoutes({ db, publicUrl }),
       previewRoutes({
         db,
@@ -402,6 +415,7 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
     log,
     uploadStaleSeconds: settings.uploadStaleMs / 1000,
     uploadExpirySeconds: settings.uploadExpiryMs / 1000,
+    trashSeconds: settings.trashDays * 24 * 60 * 60,
   });
   return {
     kinds: [
@@ -415,6 +429,9 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
       tidyImportsJob,
       expireUploadsJob,
       purgeBlobs,
+      purgeTrashJob,
+      purgeProjectJob,
+      deleteFilesJob,
       ...housekeepingKinds,
     ],
     handlers: [...variants.handlers, ...uploads.handlers, ...cleanup.handlers],
@@ -446,11 +463,24 @@ function plannerOf({ svg }: Settings): UploadsOptions['planVariants'] {
   return (tx, file, settings) => planVariants(tx, file, settings, options);
 }
 
-/** Variants that follow a file's focal point are made anew, behind new uploads. */
-async function planStale(tx: Tx, projectId: string, fileId: string): Promise<void> {
+/** Has variants of one file made anew, behind new uploads: it got another focal point, or came back from the trash. */
+async function planAgain(
+  tx: Tx,
+  projectId: string,
+  fileId: string,
+  selections: readonly Selection[],
+): Promise<void> {
   const project = await findProject(tx, projectId);
-  if (project)
-    await planAnew(tx, { projectId, fileId }, project.settings, { which: 'stale', lane: 'normal' });
+  if (!project) return;
+  for (const which of selections) {
+    await planAnew(tx, { projectId, fileId }, project.settings, { which, lane: 'normal' });
+  }
+}
+
+/** A project that comes back from the trash has lost the jobs of its pictures. */
+async function planMissing(tx: Tx, projectId: string): Promise<void> {
+  for (const which of ['missing', 'failed'] as const)
+    await orderRegeneration(tx, { projectId, which, reason: 'request' });
 }
 
 /** Starts the decoders at the first render: most processes never make a preview. */

@@ -30,7 +30,10 @@ export function createTestClock(): TestClock {
 export interface TestApiOptions extends Partial<
   Pick<AccountsOptions, 'registration' | 'loginLimits' | 'publicUrl' | 'jwtSecret'>
 > {
-  readonly projects?: Pick<ProjectsOptions, 'onDeleted' | 'onSettingsChanged' | 'settingsChangesSchema'>;
+  readonly projects?: Pick<
+    ProjectsOptions,
+    'onDeleted' | 'onPurged' | 'onRestored' | 'onSettingsChanged' | 'settingsChangesSchema'
+  >;
   /** A second application on the database of the first. */
   readonly beside?: TestApi;
   /** Further routes and credentials. */

@@ -12,6 +12,7 @@ import { inTransaction, insertProject } from '../src/features/projects/queries.j
 import { checkSettings } from '../src/features/projects/settings.js';
 import type { UploadLimits } from '../src/features/uploads/intake.js';
 import { createUploads, createUploadWork, type UploadsOptions } from '../src/features/uploads/uploads.js';
+import { purgeFiles } from '../src/features/cleanup/trash-queries.js';
 import { planVariants } from '../src/features/variants/plan.js';
 import type { BlobStore } from '../src/foundation/blobs/blob-store.js';
 import { openDiskStore } from '../src/foundation/blobs/disk.js';
@@ -186,7 +187,12 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
           : undefined,
     ],
   });
-  fileRoutes({ db, present: presentPlainly, fileViewSchema: PlainView })(app);
+  fileRoutes({
+    db,
+    present: presentPlainly,
+    fileViewSchema: PlainView,
+    purge: (tx, projectId, ids) => purgeFiles(tx, projectId, ids, { againAfter: 60 }),
+  })(app);
   uploads.routes(app);
   const url = await app.listen({ port: 0, host: '127.0.0.1' });
   const port = Number(new URL(url).port);
@@ -209,6 +215,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     log,
     uploadStaleSeconds: options.uploadStaleSeconds ?? 300,
     uploadExpirySeconds: options.uploadExpirySeconds ?? 3600,
+    trashSeconds: 30 * 86_400,
   });
 
   const runCleanup = async (kind: string): Promise<void> => {

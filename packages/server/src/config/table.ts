@@ -414,6 +414,12 @@ export const table = {
     doc: 'Variants whose name a project’s settings no longer say are served for this long, then removed.',
   }),
 
+  trashDays: work.given({
+    name: 'MBK_TRASH_DAYS',
+    kind: integer({ min: 0, max: 3650 }),
+    standard: '30',
+    doc: 'Days for which deleted files and projects can be restored; then they are removed for good.',
+  }),
   jobConcurrency: work.optional({
     name: 'MBK_JOB_CONCURRENCY',
     kind: integer({ min: 1, max: 1000 }),

@@ -106,9 +106,12 @@ async function findTarget(
   permission: Permission,
   id: string,
 ): Promise<Target | undefined> {
-  if (kind !== 'file') return findProjectTarget(db, id);
+  const { trash = false }: PermissionRule = permissions[permission];
+  if (kind !== 'file') return findProjectTarget(db, id, trash);
   // Reading bytes is what happens a thousand times a second; everything else asks anew.
-  return permission === 'content:read' && findContentTarget ? findContentTarget(id) : findFileTarget(db, id);
+  return permission === 'content:read' && findContentTarget
+    ? findContentTarget(id)
+    : findFileTarget(db, id, trash);
 }
 
 const nobody: Caller = { kind: 'nobody' };

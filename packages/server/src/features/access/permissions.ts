@@ -25,6 +25,8 @@ export interface PermissionRule {
   readonly keys: readonly Scope[];
   /** May a signed link of the very file? */
   readonly links: boolean;
+  /** Also for what is in the trash; everything else does not see that. */
+  readonly trash?: boolean;
 }
 
 /**
@@ -80,7 +82,8 @@ export const permissions = {
     links: false,
   },
   'project:delete': {
-    doc: 'Delete a project.',
+    doc: 'Delete a project, and take it back out of the trash.',
+    trash: true,
     on: 'project',
     nobody: 'no',
     people: ['owner'],
@@ -136,7 +139,8 @@ export const permissions = {
     links: false,
   },
   'files:delete': {
-    doc: 'Delete files.',
+    doc: 'Delete files, and take them back out of the trash.',
+    trash: true,
     on: 'project',
     nobody: 'no',
     people: ['owner'],

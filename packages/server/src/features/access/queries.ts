@@ -14,24 +14,34 @@ const ofFile = sql<
   'public' | 'private'
 >`coalesce(files.visibility, projects.settings->>'visibility', 'private')`;
 
-/** A living project. */
-export async function findProjectTarget(db: Db, projectId: string): Promise<Target | undefined> {
+/**
+ * A living project.
+ * @param trash also one in the trash, unless it is being purged.
+ */
+export async function findProjectTarget(
+  db: Db,
+  projectId: string,
+  trash = false,
+): Promise<Target | undefined> {
   return db
     .selectFrom('projects')
     .select(['projects.id as projectId', 'projects.owner_id as ownerId', ofProject.as('visibility')])
     .where('projects.id', '=', projectId)
-    .where('projects.deleted_at', 'is', null)
+    .where(trash ? 'projects.purged_at' : 'projects.deleted_at', 'is', null)
     .executeTakeFirst();
 }
 
-/** The living project of a file that exists for others: acknowledged and not in the trash. */
-export async function findFileTarget(db: Db, fileId: string): Promise<Target | undefined> {
+/**
+ * The living project of a file that exists for others: acknowledged and not in the trash.
+ * @param trash also of one in the trash.
+ */
+export async function findFileTarget(db: Db, fileId: string, trash = false): Promise<Target | undefined> {
   return db
     .selectFrom('files')
     .innerJoin('projects', 'projects.id', 'files.project_id')
     .select(['projects.id as projectId', 'projects.owner_id as ownerId', ofFile.as('visibility')])
     .where('files.id', '=', fileId)
-    .where('files.deleted_at', 'is', null)
+    .$if(!trash, (query) => query.where('files.deleted_at', 'is', null))
     .where('files.status', 'in', ['processing', 'ready', 'failed'])
     .where('projects.deleted_at', 'is', null)
     .executeTakeFirst();

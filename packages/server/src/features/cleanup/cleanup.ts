@@ -6,10 +6,13 @@ import { defineJob, handle, type JobHandler, type TimetableEntry } from '../../f
 import type { Log } from '../../foundation/log.js';
 import { purgeBlobs } from '../files/purge-job.js';
 import { housekeepingHandlers, housekeepingTimetable } from './housekeeping.js';
+import { createDeletionHandler } from './deletions/job.js';
 import { endOpenUploads } from './open-uploads.js';
+import { createPurgeProjectHandler } from './projects/purge-job.js';
 import { purgeDueKeys } from './purge.js';
 import { expireUploads } from './queries.js';
 import { storeFault } from './store-identity.js';
+import { createTrashHandler, trashTimetable } from './trash.js';
 
 /** Gives up the uploads of processes that died. */
 export const expireUploadsJob = defineJob({
@@ -28,6 +31,8 @@ export interface CleanupOptions {
   readonly uploadStaleSeconds: number;
   /** Silence after which an unfinished upload of several requests is given up. */
   readonly uploadExpirySeconds: number;
+  /** Seconds for which what is in the trash can be restored. */
+  readonly trashSeconds: number;
   /** Most uploads or blobs that one run of a job takes; the next minute brings the next run. */
   readonly cap?: number;
 }
@@ -44,7 +49,7 @@ const batch = 500;
  * Seconds after which the key of an expired upload is deleted once more. A process that was paused learns at its
  * next heartbeat (30 s) that its upload is lost, and a store call takes minutes at most.
  */
-const lateWriteSeconds = 15 * 60;
+export const lateWriteSeconds = 15 * 60;
 const everyMinute = '* * * * *';
 
 /** What time makes worthless, and who takes it away. */
@@ -75,10 +80,18 @@ export function createCleanup(options: CleanupOptions): Cleanup {
   });
 
   return {
-    handlers: [expire, purge, ...housekeepingHandlers(options)],
+    handlers: [
+      expire,
+      purge,
+      createTrashHandler({ db, trashSeconds: options.trashSeconds, againAfter: lateWriteSeconds, cap }),
+      createPurgeProjectHandler({ db, blobs, againAfter: lateWriteSeconds }),
+      createDeletionHandler({ db, againAfter: lateWriteSeconds }),
+      ...housekeepingHandlers(options),
+    ],
     timetable: [
       { name: 'expire-uploads', cron: everyMinute, kind: expireUploadsJob, payload: {} },
       { name: 'purge-blobs', cron: everyMinute, kind: purgeBlobs, payload: {} },
+      trashTimetable,
       ...housekeepingTimetable,
     ],
   };

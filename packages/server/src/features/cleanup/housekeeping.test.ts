@@ -31,6 +31,7 @@ async function removeTemporaries(): Promise<void> {
     log,
     uploadStaleSeconds: 300,
     uploadExpirySeconds: 86_400,
+    trashSeconds: 30 * 86_400,
   });
   const handler = handlers.find(({ kind }) => kind.name === 'remove-temporaries');
   if (!handler) throw new TypeError('no handler');

@@ -5,6 +5,7 @@ import type { Db } from '../../foundation/database/connect.js';
 import { defineJob, handle, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import { forgetFinished } from '../../foundation/queue/observe.js';
 import { deleteEndedSessions } from '../accounts/session-queries.js';
+import { forgetEvents } from '../events/queries.js';
 import { forgetKeys } from '../files/upload-key-queries.js';
 import { isPutAlive } from './queries.js';
 import { storeFault } from './store-identity.js';
@@ -20,6 +21,8 @@ const staleTemporariesMs = daySeconds * 1000;
 /** A finished job is kept to answer “what happened?”; a dead one until somebody had a month to look. */
 const finishedSeconds = 7 * daySeconds;
 const deadSeconds = 30 * daySeconds;
+/** Events that nobody has taken are of no use after that. */
+const eventSeconds = 7 * daySeconds;
 /** Rows of one statement, so that none holds locks for long; a run goes on until less than that is left. */
 const batch = 5_000;
 
@@ -28,14 +31,22 @@ const removeTemporaries = defineJob({ name: 'remove-temporaries', ...policy });
 const expireSessions = defineJob({ name: 'expire-sessions', ...policy });
 const forgetJobs = defineJob({ name: 'forget-jobs', ...policy });
 const forgetUploadKeys = defineJob({ name: 'forget-upload-keys', ...policy });
+const forgetOldEvents = defineJob({ name: 'forget-events', ...policy });
 
-export const housekeepingKinds = [removeTemporaries, expireSessions, forgetJobs, forgetUploadKeys] as const;
+export const housekeepingKinds = [
+  removeTemporaries,
+  expireSessions,
+  forgetJobs,
+  forgetUploadKeys,
+  forgetOldEvents,
+] as const;
 
 /** At different minutes, so that they do not meet. */
 export const housekeepingTimetable: readonly TimetableEntry[] = [
   { name: 'remove-temporaries', cron: '17 * * * *', kind: removeTemporaries, payload: {} },
   { name: 'expire-sessions', cron: '37 3 * * *', kind: expireSessions, payload: {} },
   { name: 'forget-jobs', cron: '47 * * * *', kind: forgetJobs, payload: {} },
+  { name: 'forget-events', cron: '57 * * * *', kind: forgetOldEvents, payload: {} },
   { name: 'forget-upload-keys', cron: '27 * * * *', kind: forgetUploadKeys, payload: {} },
 ];
 
@@ -51,6 +62,7 @@ export function housekeepingHandlers({ db, blobs }: HousekeepingOptions): readon
     }),
     handle(expireSessions, ({ signal }) => inBatches(signal, () => deleteEndedSessions(db, batch))),
     handle(forgetUploadKeys, ({ signal }) => inBatches(signal, () => forgetKeys(db, batch))),
+    handle(forgetOldEvents, ({ signal }) => inBatches(signal, () => forgetEvents(db, eventSeconds, batch))),
     handle(forgetJobs, ({ signal }) =>
       inBatches(signal, () =>
         forgetFinished(db, {

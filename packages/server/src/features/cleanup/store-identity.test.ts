@@ -58,6 +58,7 @@ async function run(kind: string, store: BlobStore = blobs): Promise<readonly Rec
     log,
     uploadStaleSeconds: 300,
     uploadExpirySeconds: 3600,
+    trashSeconds: 30 * 86_400,
   });
   const handler = handlers.find((one) => one.kind.name === kind);
   if (!handler) throw new TypeError(`no handler for ${kind}`);

@@ -77,6 +77,12 @@ export const FileViewSchema = Type.Object({
     Type.String({ enum: ['public', 'private'], description: 'Null: as the project says.' }),
   ),
   integrity: Type.String({ enum: ['unchecked', 'ok', 'missing', 'corrupt'] }),
+  deletedAt: nullable(
+    Type.String({
+      format: 'date-time',
+      description: 'When it was put into the trash; its links answer 404.',
+    }),
+  ),
   createdAt: moment,
   updatedAt: moment,
   url: Type.String({ description: 'Of the original; as with variants.' }),
@@ -160,6 +166,7 @@ function viewOf(file: FileRow, rows: readonly VariantRow[], settings: ProjectSet
     metadata: isObject(file.metadata) ? file.metadata : {},
     visibility: file.visibility === 'public' || file.visibility === 'private' ? file.visibility : null,
     integrity: file.integrity,
+    deletedAt: file.deleted_at?.toISOString() ?? null,
     createdAt: file.created_at.toISOString(),
     updatedAt: file.updated_at.toISOString(),
     url: url(undefined, versionOf(file.generation)),

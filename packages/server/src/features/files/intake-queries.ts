@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 
 import type { Db, Tx } from '../../foundation/database/connect.js';
+import { recordEvents } from '../events/queries.js';
 import { bury, type FileRow } from './queries.js';
 import { bookUsage, reserve, type Quota } from './usage-queries.js';
 
@@ -140,6 +141,10 @@ export async function settleFiles(
     originalBytes += settled.size;
     reservedBytes += held.reserved_bytes;
   }
+  await recordEvents(
+    tx,
+    rows.map(({ id: subjectId }) => ({ projectId, type: 'file.uploaded', subjectId })),
+  );
   await bookUsage(tx, projectId, {
     originalBytes,
     reservedBytes: -reservedBytes,

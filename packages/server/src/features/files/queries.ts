@@ -4,7 +4,9 @@ import type { Db, Tx } from '../../foundation/database/connect.js';
 import type { Files } from '../../foundation/database/tables.js';
 import type { Page } from '../../foundation/http/pages.js';
 import { enqueue } from '../../foundation/queue/enqueue.js';
+import { recordEvents } from '../events/queries.js';
 import { purgeBlobs } from './purge-job.js';
+import { bookUsage } from './usage-queries.js';
 
 /** A row of the ledger. */
 export type FileRow = Selectable<Files>;
@@ -31,6 +33,8 @@ export interface FileFilters {
   readonly type?: string | undefined;
   /** Part of the name; case does not matter. */
   readonly name?: string | undefined;
+  /** What is in the trash instead of what is not. */
+  readonly trashed?: boolean | undefined;
 }
 
 /** Up to `limit + 1` files of the project, newest first. */
@@ -40,11 +44,20 @@ export async function listFiles(
   page: Page,
   filters: FileFilters,
 ): Promise<readonly FileRow[]> {
+  let query = filesMatching(db, projectId, filters).selectAll();
+  if (page.after !== undefined) query = query.where('id', '<', page.after);
+  return query
+    .orderBy('id', 'desc')
+    .limit(page.limit + 1)
+    .execute();
+}
+
+/** Acknowledged files of a project that fit the filters, in no order yet. */
+export function filesMatching(db: Db, projectId: string, filters: FileFilters) {
   let query = db
     .selectFrom('files')
-    .selectAll()
     .where('project_id', '=', projectId)
-    .where('deleted_at', 'is', null);
+    .where('deleted_at', filters.trashed === true ? 'is not' : 'is', null);
   query =
     filters.status === undefined
       ? query.where('status', 'in', visibleStates)
@@ -54,13 +67,9 @@ export async function listFiles(
   } else if (filters.type !== undefined) {
     query = query.where('mime_type', '=', filters.type);
   }
-  if (filters.name !== undefined)
-    query = query.where('filename', 'ilike', `%${escapePattern(filters.name)}%`);
-  if (page.after !== undefined) query = query.where('id', '<', page.after);
-  return query
-    .orderBy('id', 'desc')
-    .limit(page.limit + 1)
-    .execute();
+  return filters.name === undefined
+    ? query
+    : query.where('filename', 'ilike', `%${escapePattern(filters.name)}%`);
 }
 
 /** Makes text stand for itself in LIKE. */
@@ -116,11 +125,18 @@ export async function changeFile(
 }
 
 /**
- * Puts a file into the trash: hidden at once, counted until it is purged. Its versioned links go stale.
- * @returns false when there is no such file (any more).
+ * Puts files into the trash: hidden at once, counted until they are purged. Their versioned links go stale.
+ * @returns the ids of those that were there.
  */
-export async function trashFile(db: Db, projectId: string, fileId: string): Promise<boolean> {
-  const result = await db
+export async function trashFiles(
+  tx: Tx,
+  projectId: string,
+  fileIds: readonly string[],
+): Promise<readonly string[]> {
+  const locked = await lockVisible(tx, projectId, fileIds).where('deleted_at', 'is', null).execute();
+  if (locked.length === 0) return [];
+  const ids = locked.map(({ id }) => id);
+  await tx
     .updateTable('files')
     .set({
       deleted_at: sql<Date>`now()`,
@@ -128,12 +144,50 @@ export async function trashFile(db: Db, projectId: string, fileId: string): Prom
       version: sql<number>`version + 1`,
       updated_at: sql<Date>`now()`,
     })
+    .where('id', 'in', ids)
+    .where('project_id', '=', projectId)
+    .execute();
+  await recordEvents(
+    tx,
+    ids.map((subjectId) => ({ projectId, type: 'file.trashed', subjectId })),
+  );
+  await bookUsage(tx, projectId, { trashBytes: bytesOf(locked) });
+  return ids;
+}
+
+/**
+ * Takes a file out of the trash, as it was.
+ * @returns undefined when it is not in the trash (any more).
+ */
+export async function restoreFile(tx: Tx, projectId: string, fileId: string): Promise<FileRow | undefined> {
+  const locked = await lockVisible(tx, projectId, [fileId]).where('deleted_at', 'is not', null).execute();
+  if (locked.length === 0) return undefined;
+  const restored = await tx
+    .updateTable('files')
+    .set({ deleted_at: null, version: sql<number>`version + 1`, updated_at: sql<Date>`now()` })
     .where('id', '=', fileId)
     .where('project_id', '=', projectId)
-    .where('deleted_at', 'is', null)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  await recordEvents(tx, [{ projectId, type: 'file.restored', subjectId: fileId }]);
+  await bookUsage(tx, projectId, { trashBytes: -bytesOf(locked) });
+  return restored;
+}
+
+/** Acknowledged files, locked in one order for everybody who locks several. */
+export function lockVisible(tx: Tx, projectId: string, fileIds: readonly string[]) {
+  return tx
+    .selectFrom('files')
+    .select(['id', 's3_key', 'size', 'deleted_at'])
+    .where('id', 'in', fileIds.length > 0 ? fileIds : [projectId])
+    .where('project_id', '=', projectId)
     .where('status', 'in', visibleStates)
-    .executeTakeFirst();
-  return result.numUpdatedRows > 0n;
+    .orderBy('id')
+    .forUpdate();
+}
+
+function bytesOf(files: readonly { readonly size: number | null }[]): number {
+  return files.reduce((sum, { size }) => sum + (size ?? 0), 0);
 }
 
 /** A key whose blob has become worthless. */

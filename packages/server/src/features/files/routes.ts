@@ -5,6 +5,7 @@ import type { Routes } from '../../foundation/http/app.js';
 import { judgeConditions } from '../../foundation/http/conditions.js';
 import { cutPage, nextLink, pageOf, PageQuery, readPage } from '../../foundation/http/pages.js';
 import { Problem } from '../../foundation/problems.js';
+import { filterMembers, readFilters } from './filters.js';
 import { checkMetadata } from './metadata.js';
 import { cleanFilename } from './names.js';
 import type { PresentFiles } from './present.js';
@@ -12,8 +13,8 @@ import {
   changeFile,
   findFile,
   listFiles,
-  trashFile,
-  visibleStates,
+  restoreFile,
+  trashFiles,
   type FileChange,
   type FileRow,
 } from './queries.js';
@@ -27,6 +28,10 @@ export interface FileRoutesOptions {
   readonly onChanged?: (fileId: string) => void;
   /** Rooms above: the focal point of the file was set; runs in the transaction that sets it. */
   readonly onFocalPoint?: (tx: Tx, file: FileRow) => Promise<void>;
+  /** Rooms above: the file came back from the trash; runs in the transaction that brings it back. */
+  readonly onRestored?: (tx: Tx, file: FileRow) => Promise<void>;
+  /** Removes acknowledged files with all that is derived from them; @returns the ids of those that were there. */
+  readonly purge: (tx: Tx, projectId: string, fileIds: readonly string[]) => Promise<readonly string[]>;
 }
 
 const Params = Type.Object({ id: Type.String() });
@@ -34,17 +39,7 @@ const Params = Type.Object({ id: Type.String() });
 const ListQuery = Type.Object(
   {
     ...PageQuery,
-    status: Type.Optional(Type.Enum([...visibleStates])),
-    type: Type.Optional(
-      Type.String({
-        maxLength: 255,
-        pattern: '^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/(?:\\*|[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*)$',
-        description: 'A media type, or all of a kind: `image/*`.',
-      }),
-    ),
-    name: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 255, description: 'Part of the name, in any case.' }),
-    ),
+    ...filterMembers,
   },
   { additionalProperties: false },
 );
@@ -83,7 +78,7 @@ const ChangeBody = Type.Object(
 /** The ledger as the API shows it. */
 export function fileRoutes(options: FileRoutesOptions): Routes {
   const { db, present, fileViewSchema, onChanged = () => undefined } = options;
-  const { onFocalPoint = () => Promise.resolve() } = options;
+  const { onFocalPoint = () => Promise.resolve(), onRestored = () => Promise.resolve(), purge } = options;
   const tags = ['files'];
 
   const show = async (file: FileRow): Promise<Record<string, unknown>> => {
@@ -108,13 +103,8 @@ export function fileRoutes(options: FileRoutesOptions): Routes {
       },
       async (request, reply) => {
         const { projectId } = request.access;
-        const { status, type, name } = request.query;
         const page = readPage(request.query);
-        const found = await listFiles(db, projectId, page, {
-          status,
-          type: type?.toLowerCase(),
-          name: name && searchable(name),
-        });
+        const found = await listFiles(db, projectId, page, readFilters(request.query));
         const { rows, nextCursor } = cutPage(found, page.limit);
         reply.headers(nextLink(request.url, nextCursor));
         return { data: [...(await present(projectId, rows))], nextCursor };
@@ -184,16 +174,53 @@ export function fileRoutes(options: FileRoutesOptions): Routes {
         schema: {
           operationId: 'deleteFile',
           summary: 'Delete a file; it is hidden on every path at once',
+          description:
+            'It goes into the trash, from which it can be restored for `MBK_TRASH_DAYS`. With `permanent` it is removed ' +
+            'for good, also out of the trash: its bytes no longer count at once, and leave the store soon after.',
           tags,
           params: Params,
+          querystring: Type.Object(
+            { permanent: Type.Optional(Type.Boolean({ description: 'Do not keep it in the trash.' })) },
+            { additionalProperties: false },
+          ),
           response: { 204: Type.Null() },
         },
       },
       async (request, reply) => {
         const { projectId, fileId } = request.access;
-        if (!(await trashFile(db, projectId, fileId))) throw new Problem('not-found');
+        const remove = request.query.permanent === true ? purge : trashFiles;
+        const gone = await db.transaction().execute((tx) => remove(tx, projectId, [fileId]));
+        if (gone.length === 0) throw new Problem('not-found');
         onChanged(fileId);
         return reply.code(204).send(null);
+      },
+    );
+
+    app.post(
+      '/files/:id/restore',
+      {
+        config: { permission: 'files:delete' },
+        schema: {
+          operationId: 'restoreFile',
+          summary: 'Take a file out of the trash',
+          description: 'One that is not in the trash stays as it is, and is answered all the same.',
+          tags,
+          params: Params,
+          response: { 200: fileViewSchema },
+        },
+      },
+      async (request, reply) => {
+        const { projectId, fileId } = request.access;
+        const file = await db.transaction().execute(async (tx) => {
+          const restored = await restoreFile(tx, projectId, fileId);
+          if (restored) await onRestored(tx, restored);
+          return findFile(tx, projectId, fileId);
+        });
+        // Purged since the guard looked.
+        if (!file) throw new Problem('not-found');
+        onChanged(fileId);
+        reply.header('etag', fileTag(file));
+        return show(file);
       },
     );
   };
@@ -202,11 +229,6 @@ export function fileRoutes(options: FileRoutesOptions): Routes {
 /** The ETag of a file's metadata: the version of its row. Its bytes have another, made of their hash. */
 export function fileTag(file: Pick<FileRow, 'version'>): string {
   return `"${file.version}"`;
-}
-
-/** PostgreSQL refuses NUL and lone surrogates in a text; no name holds either. */
-function searchable(name: string): string {
-  return name.replace(/[\0\p{Cs}]/gu, '\ufffd');
 }
 
 async function changeIf(

@@ -87,6 +87,8 @@ export interface UsageChange {
   readonly reservedBytes?: number;
   readonly files?: number;
   readonly reservedFiles?: number;
+  readonly trashBytes?: number;
+  readonly variantBytes?: number;
 }
 
 /** Books a change. Last in its transaction: the row is the busiest of a project. */
@@ -98,6 +100,12 @@ export async function bookUsage(tx: Tx, projectId: string, change: UsageChange):
       reserved_bytes: sql<number>`reserved_bytes + ${change.reservedBytes ?? 0}`,
       file_count: sql<number>`file_count + ${change.files ?? 0}`,
       reserved_files: sql<number>`reserved_files + ${change.reservedFiles ?? 0}`,
+      ...(change.trashBytes === undefined
+        ? {}
+        : { trash_bytes: sql<number>`trash_bytes + ${change.trashBytes}` }),
+      ...(change.variantBytes === undefined
+        ? {}
+        : { variant_bytes: sql<number>`variant_bytes + ${change.variantBytes}` }),
     })
     .where('project_id', '=', projectId)
     .execute();

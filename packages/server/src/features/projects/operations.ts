@@ -6,11 +6,14 @@ import { newId } from '../../foundation/ids.js';
 import type { Log } from '../../foundation/log.js';
 import { Problem } from '../../foundation/problems.js';
 import {
+  findProject,
   findUsage,
   inTransaction,
   insertProject,
   lockProject,
   markProjectDeleted,
+  markProjectPurged,
+  markProjectRestored,
   updateProject,
   type Project,
   type Usage,
@@ -37,6 +40,10 @@ export interface ProjectsOptions {
   readonly onCommitted?: (projectId: string) => void;
   /** Rooms above: the project is deleted; runs in the transaction that does it. */
   readonly onDeleted?: (tx: Tx, project: Project) => Promise<void>;
+  /** Rooms above: the project came back from the trash; runs in the transaction that brings it back. */
+  readonly onRestored?: (tx: Tx, project: Project) => Promise<void>;
+  /** Rooms above: the project is to be removed with everything it holds; runs in the transaction that says so. */
+  readonly onPurged?: (tx: Tx, project: Project) => Promise<void>;
 }
 
 export interface ProjectWithUsage {
@@ -60,7 +67,13 @@ export interface ProjectOperations {
     ifMatch: string | undefined,
   ): Promise<ChangedProject>;
   readonly settingsChangesSchema: TSchema | undefined;
-  remove(projectId: string, ifMatch: string | undefined): Promise<void>;
+  /** Into the trash, or (`permanent`) away for good, also out of the trash. */
+  remove(
+    projectId: string,
+    options: { readonly ifMatch: string | undefined; readonly permanent: boolean },
+  ): Promise<void>;
+  /** Out of the trash; one that is not in it stays as it is. */
+  restore(projectId: string): Promise<ProjectWithUsage>;
 }
 
 export function projectOperations(options: ProjectsOptions): ProjectOperations {
@@ -93,14 +106,36 @@ export function projectOperations(options: ProjectsOptions): ProjectOperations {
       options.onCommitted?.(projectId);
       return changed;
     },
-    async remove(projectId, ifMatch) {
+    async remove(projectId, { ifMatch, permanent }) {
       await inTransaction(db, async (tx) => {
-        const project = await lockForChange(tx, projectId, ifMatch);
-        await markProjectDeleted(tx, projectId);
-        await options.onDeleted?.(tx, project);
+        const project = await lockForChange(tx, projectId, ifMatch, permanent);
+        if (project.deletedAt === null) {
+          await markProjectDeleted(tx, projectId);
+          await options.onDeleted?.(tx, project);
+        }
+        if (permanent) {
+          await markProjectPurged(tx, projectId);
+          await options.onPurged?.(tx, project);
+        }
       });
       options.onCommitted?.(projectId);
-      log.info({ projectId }, 'project deleted');
+      log.info({ projectId, permanent }, 'project deleted');
+    },
+    async restore(projectId) {
+      const restored = await inTransaction(db, async (tx) => {
+        const project = await lockProject(tx, projectId, { trash: true });
+        if (!project) throw new Problem('not-found');
+        if (project.deletedAt !== null) {
+          await markProjectRestored(tx, projectId);
+          await options.onRestored?.(tx, project);
+        }
+        return {
+          project: (await findProject(tx, projectId)) ?? project,
+          usage: await findUsage(tx, projectId),
+        };
+      });
+      options.onCommitted?.(projectId);
+      return restored;
     },
   };
 }
@@ -110,8 +145,13 @@ export function projectTag(project: Project): string {
   return `"${project.version}"`;
 }
 
-async function lockForChange(tx: Tx, projectId: string, ifMatch: string | undefined): Promise<Project> {
-  const project = await lockProject(tx, projectId);
+async function lockForChange(
+  tx: Tx,
+  projectId: string,
+  ifMatch: string | undefined,
+  trash = false,
+): Promise<Project> {
+  const project = await lockProject(tx, projectId, { trash });
   // Deleted since the guard looked.
   if (!project) throw new Problem('not-found');
   const current = { etag: projectTag(project), lastModified: project.updatedAt };

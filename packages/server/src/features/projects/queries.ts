@@ -1,8 +1,9 @@
-import type { Selectable } from 'kysely';
+import { sql, type RawBuilder, type Selectable } from 'kysely';
 
 import type { Db, Tx } from '../../foundation/database/connect.js';
 import type { Projects } from '../../foundation/database/tables.js';
 import type { Page } from '../../foundation/http/pages.js';
+import { recordEvents } from '../events/queries.js';
 import { readSettings, type ProjectSettings } from './settings.js';
 
 /** A living project. */
@@ -15,6 +16,8 @@ export interface Project {
   readonly version: number;
   readonly createdAt: Date;
   readonly updatedAt: Date;
+  /** When it was put into the trash. */
+  readonly deletedAt: Date | null;
 }
 
 /** What a project holds, in bytes. */
@@ -23,9 +26,20 @@ export interface Usage {
   readonly variantBytes: number;
   readonly reservedBytes: number;
   readonly files: number;
+  /** Of the originals, those in the trash. */
+  readonly trashBytes: number;
 }
 
-const columns = ['id', 'owner_id', 'name', 'settings', 'version', 'created_at', 'updated_at'] as const;
+const columns = [
+  'id',
+  'owner_id',
+  'name',
+  'settings',
+  'version',
+  'created_at',
+  'updated_at',
+  'deleted_at',
+] as const;
 type Row = Pick<Selectable<Projects>, (typeof columns)[number]>;
 
 const usageColumns = [
@@ -33,6 +47,7 @@ const usageColumns = [
   'variant_bytes as variantBytes',
   'reserved_bytes as reservedBytes',
   'file_count as files',
+  'trash_bytes as trashBytes',
 ] as const;
 
 function projectOf(row: Row): Project {
@@ -44,6 +59,7 @@ function projectOf(row: Row): Project {
     version: row.version,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
+    deletedAt: row.deleted_at,
   };
 }
 
@@ -61,13 +77,18 @@ export async function findProject(db: Db | Tx, projectId: string): Promise<Proje
 /**
  * The living project, locked until the transaction ends. The lock leaves room for uploads, whose rows refer
  * to the project.
+ * @param options.trash also one in the trash that is not being purged.
  */
-export async function lockProject(tx: Tx, projectId: string): Promise<Project | undefined> {
+export async function lockProject(
+  tx: Tx,
+  projectId: string,
+  { trash = false }: { readonly trash?: boolean } = {},
+): Promise<Project | undefined> {
   const row = await tx
     .selectFrom('projects')
     .select(columns)
     .where('id', '=', projectId)
-    .where('deleted_at', 'is', null)
+    .where(trash ? 'purged_at' : 'deleted_at', 'is', null)
     .forNoKeyUpdate()
     .executeTakeFirst();
   return row && projectOf(row);
@@ -81,11 +102,12 @@ export async function findUsage(db: Db | Tx, projectId: string): Promise<Usage> 
     .executeTakeFirstOrThrow();
 }
 
-/** A person's living projects, newest first: up to `limit + 1`. */
+/** A person's living projects, or those in the trash, newest first: up to `limit + 1`. */
 export async function listProjects(
   db: Db,
   ownerId: string,
   page: Page,
+  trash = false,
 ): Promise<{ readonly id: string; readonly project: Project; readonly usage: Usage }[]> {
   const rows = await db
     .selectFrom('projects')
@@ -93,7 +115,8 @@ export async function listProjects(
     .select(columns)
     .select(usageColumns)
     .where('owner_id', '=', ownerId)
-    .where('deleted_at', 'is', null)
+    .where('deleted_at', trash ? 'is not' : 'is', null)
+    .where('purged_at', 'is', null)
     .$if(page.after !== undefined, (query) => query.where('id', '<', page.after ?? ''))
     .orderBy('id', 'desc')
     .limit(page.limit + 1)
@@ -139,15 +162,34 @@ export async function updateProject(
   return projectOf(row);
 }
 
-/** Marks the project deleted: from the commit on it is closed on every path. */
+/** Marks a locked project deleted: from the commit on it is closed on every path. */
 export async function markProjectDeleted(tx: Tx, projectId: string): Promise<void> {
+  await changeTrash(tx, projectId, { deleted_at: sql<Date>`coalesce(deleted_at, now())` });
+  await recordEvents(tx, [{ projectId, type: 'project.trashed', subjectId: projectId }]);
+}
+
+/** Takes a locked project out of the trash. */
+export async function markProjectRestored(tx: Tx, projectId: string): Promise<void> {
+  await changeTrash(tx, projectId, { deleted_at: null });
+  await recordEvents(tx, [{ projectId, type: 'project.restored', subjectId: projectId }]);
+}
+
+/** Marks a locked project as one that is being removed for good. */
+export async function markProjectPurged(tx: Tx, projectId: string): Promise<void> {
+  await changeTrash(tx, projectId, {
+    deleted_at: sql<Date>`coalesce(deleted_at, now())`,
+    purged_at: sql<Date>`now()`,
+  });
+}
+
+async function changeTrash(
+  tx: Tx,
+  projectId: string,
+  values: { readonly deleted_at: RawBuilder<Date> | null; readonly purged_at?: RawBuilder<Date> },
+): Promise<void> {
   await tx
     .updateTable('projects')
-    .set((eb) => ({
-      deleted_at: eb.fn<Date>('now'),
-      version: eb('version', '+', 1),
-      updated_at: eb.fn<Date>('now'),
-    }))
+    .set({ ...values, version: sql<number>`version + 1`, updated_at: sql<Date>`now()` })
     .where('id', '=', projectId)
     .execute();
 }

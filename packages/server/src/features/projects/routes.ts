@@ -63,13 +63,21 @@ export function projectRoutes(operations: ProjectOperations): Routes {
           operationId: 'listProjects',
           summary: 'List one’s own projects, newest first',
           tags,
-          querystring: Type.Object(PageQuery, { additionalProperties: false }),
+          querystring: Type.Object(
+            {
+              ...PageQuery,
+              trash: Type.Optional(
+                Type.Boolean({ description: 'Those in the trash, instead of the others.' }),
+              ),
+            },
+            { additionalProperties: false },
+          ),
           response: { 200: pageOf(ProjectView) },
         },
       },
       async (request, reply) => {
         const page = readPage(request.query);
-        const found = await listProjects(db, personOf(request.access).userId, page);
+        const found = await listProjects(db, personOf(request.access).userId, page, request.query.trash);
         const { rows, nextCursor } = cutPage(found, page.limit);
         reply.headers(nextLink(request.url, nextCursor));
         return { data: rows.map(({ project, usage }) => presentProject(project, usage)), nextCursor };
@@ -145,14 +153,44 @@ export function projectRoutes(operations: ProjectOperations): Routes {
         schema: {
           operationId: 'deleteProject',
           summary: 'Delete a project; it is closed on every path at once',
+          description:
+            'It goes into the trash, from which it can be restored for `MBK_TRASH_DAYS`. With `permanent` everything it ' +
+            'holds is removed for good, in the background, and nothing brings it back.',
           tags,
           params: Params,
+          querystring: Type.Object(
+            { permanent: Type.Optional(Type.Boolean({ description: 'Do not keep it in the trash.' })) },
+            { additionalProperties: false },
+          ),
           response: { 204: Type.Null() },
         },
       },
       async (request, reply) => {
-        await operations.remove(request.access.projectId, request.headers['if-match']);
+        await operations.remove(request.access.projectId, {
+          ifMatch: request.headers['if-match'],
+          permanent: request.query.permanent === true,
+        });
         return reply.code(204).send(null);
+      },
+    );
+
+    app.post(
+      '/projects/:id/restore',
+      {
+        config: { permission: 'project:delete' },
+        schema: {
+          operationId: 'restoreProject',
+          summary: 'Take a project out of the trash',
+          description: 'One that is not in the trash stays as it is, and is answered all the same.',
+          tags,
+          params: Params,
+          response: { 200: ProjectView },
+        },
+      },
+      async (request, reply) => {
+        const { project, usage } = await operations.restore(request.access.projectId);
+        reply.header('etag', projectTag(project));
+        return presentProject(project, usage);
       },
     );
   };

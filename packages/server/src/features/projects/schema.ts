@@ -112,6 +112,9 @@ export const UsageView = Type.Object({
   variantBytes: Type.Integer({ description: 'Bytes of ready variants.' }),
   reservedBytes: Type.Integer({ description: 'Bytes held by uploads under way.' }),
   files: Type.Integer(),
+  trashBytes: Type.Integer({
+    description: 'Of the originals, those in the trash: counted until they are purged.',
+  }),
 });
 
 export const ProjectView = Type.Object({
@@ -120,6 +123,10 @@ export const ProjectView = Type.Object({
   ownerId: Type.String({ format: 'uuid' }),
   settings: SettingsView,
   usage: UsageView,
+  deletedAt: Type.Union([
+    Type.String({ format: 'date-time', description: 'When it was put into the trash.' }),
+    Type.Null(),
+  ]),
   createdAt: Type.String({ format: 'date-time' }),
   updatedAt: Type.String({ format: 'date-time' }),
 });
@@ -141,6 +148,7 @@ export function presentUsage(usage: Usage) {
     variantBytes: usage.variantBytes,
     reservedBytes: usage.reservedBytes,
     files: usage.files,
+    trashBytes: usage.trashBytes,
   };
 }
 
@@ -151,6 +159,7 @@ export function presentProject(project: Project, usage: Usage) {
     ownerId: project.ownerId,
     settings: presentSettings(project.settings),
     usage: presentUsage(usage),
+    deletedAt: project.deletedAt?.toISOString() ?? null,
     createdAt: project.createdAt.toISOString(),
     updatedAt: project.updatedAt.toISOString(),
   };

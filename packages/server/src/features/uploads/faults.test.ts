@@ -150,6 +150,7 @@ describe('the database', () => {
         log,
         uploadStaleSeconds: 0,
         uploadExpirySeconds: 3600,
+        trashSeconds: 30 * 86_400,
       });
       for (const handler of repair.handlers) {
         const signal = new AbortController().signal;

@@ -1,6 +1,7 @@
 import type { Db, Tx } from '../../foundation/database/connect.js';
 import { variantKey } from '../../foundation/blobs/keys.js';
 import type { Recipe } from '../../foundation/imaging/recipe.js';
+import { recordEvents } from '../events/queries.js';
 import { bury } from '../files/queries.js';
 import { failure, isHarmless, type Failure } from './failures.js';
 import type { ImageProcessingJob } from './job.js';
@@ -249,6 +250,10 @@ async function settle(
   const state = stateOf(file.status, rows);
   if (state.status === file.status && !facts) return;
   await settleFile(tx, file, state, facts);
+  if (state.status === file.status || state.status === 'processing') return;
+  const type = state.status === 'ready' ? 'file.ready' : 'file.failed';
+  const data = state.failure === null ? {} : { failure: state.failure };
+  await recordEvents(tx, [{ projectId: file.project_id, type, subjectId: file.id, data }]);
 }
 
 function stateOf(

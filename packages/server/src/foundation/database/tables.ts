@@ -43,6 +43,43 @@ export interface CancelledJobs {
   id: string;
 }
 
+export interface CleanupRuns {
+  counts: Generated<Json>;
+  failures: Generated<number>;
+  last_error: string | null;
+  last_run_at: Timestamp | null;
+  last_seconds: number | null;
+  name: string;
+  runs: Generated<number>;
+}
+
+export interface Deletions {
+  after_id: string | null;
+  before_id: string;
+  created_at: Generated<Timestamp>;
+  file_ids: string[] | null;
+  files_deleted: Generated<number>;
+  files_total: number | null;
+  filter: Json | null;
+  finished_at: Timestamp | null;
+  id: string;
+  not_found: Generated<string[]>;
+  permanent: boolean;
+  project_id: string;
+  status: Generated<string>;
+  updated_at: Generated<Timestamp>;
+}
+
+export interface Events {
+  created_at: Generated<Timestamp>;
+  data: Generated<Json>;
+  delivered_at: Timestamp | null;
+  id: string;
+  project_id: string;
+  subject_id: string;
+  type: string;
+}
+
 export interface Files {
   collected_generation: Generated<number>;
   created_at: Generated<Timestamp>;
@@ -127,6 +164,7 @@ export interface Projects {
   id: string;
   name: string;
   owner_id: string;
+  purged_at: Timestamp | null;
   settings: Json;
   updated_at: Generated<Timestamp>;
   version: Generated<number>;
@@ -138,6 +176,7 @@ export interface ProjectUsage {
   project_id: string;
   reserved_bytes: Generated<number>;
   reserved_files: Generated<number>;
+  trash_bytes: Generated<number>;
   variant_bytes: Generated<number>;
 }
 
@@ -328,6 +367,9 @@ export interface WaitingJobs {
 export interface DB {
   api_keys: ApiKeys;
   cancelled_jobs: CancelledJobs;
+  cleanup_runs: CleanupRuns;
+  deletions: Deletions;
+  events: Events;
   files: Files;
   finished_jobs: FinishedJobs;
   imports: Imports;

@@ -1,7 +1,8 @@
 import Type from 'typebox';
 
-import type { Db } from '../../../foundation/database/connect.js';
+import type { Db, Tx } from '../../../foundation/database/connect.js';
 import { defineJob, handle, type JobContext, type JobHandler } from '../../../foundation/queue/define.js';
+import { newId } from '../../../foundation/ids.js';
 import { enqueue } from '../../../foundation/queue/enqueue.js';
 import { countOpen } from '../../../foundation/queue/observe.js';
 import { findProject } from '../../projects/queries.js';
@@ -13,7 +14,9 @@ import {
   endRegeneration,
   filesAfter,
   findRegeneration,
+  insertRegeneration,
   keepStep,
+  type NewRegeneration,
   type RegenerationRow,
   type Step,
 } from './queries.js';
@@ -26,6 +29,16 @@ export const regenerateVariants = defineJob({
   attempts: 5,
   timeoutSeconds: 120,
 });
+
+/** Orders a walk over a project's files. */
+export async function orderRegeneration(
+  tx: Tx,
+  order: Omit<NewRegeneration, 'id'>,
+): Promise<RegenerationRow> {
+  const row = await insertRegeneration(tx, { id: newId(), ...order });
+  await enqueue(tx, regenerateVariants, { regenerationId: row.id }, { projectId: order.projectId });
+  return row;
+}
 
 /** Files of one step, which is one transaction. */
 const filesOfStep = 50;

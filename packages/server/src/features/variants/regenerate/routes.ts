@@ -3,17 +3,14 @@ import Type, { type Static } from 'typebox';
 import type { Db } from '../../../foundation/database/connect.js';
 import type { Routes } from '../../../foundation/http/app.js';
 import { cutPage, nextLink, pageOf, PageQuery, readPage } from '../../../foundation/http/pages.js';
-import { newId } from '../../../foundation/ids.js';
 import { Problem } from '../../../foundation/problems.js';
-import { enqueue } from '../../../foundation/queue/enqueue.js';
 import { lockProject } from '../../projects/queries.js';
 import { selections } from './choose.js';
-import { regenerateVariants } from './job.js';
+import { orderRegeneration } from './job.js';
 import {
   countRunning,
   endRegeneration,
   findRegeneration,
-  insertRegeneration,
   listRegenerations,
   type RegenerationRow,
 } from './queries.js';
@@ -115,10 +112,7 @@ export function regenerationRoutes({ db, publicUrl }: RegenerationRoutesOptions)
               retryAfter: 60,
             });
           }
-          const order = { id: newId(), projectId, which, names, fileIds, reason: 'request' } as const;
-          const row = await insertRegeneration(tx, order);
-          await enqueue(tx, regenerateVariants, { regenerationId: row.id }, { projectId });
-          return row;
+          return orderRegeneration(tx, { projectId, which, names, fileIds, reason: 'request' });
         });
         reply.header('location', `${publicUrl}/projects/${projectId}/regenerations/${walk.id}`);
         return reply.code(202).send(viewOf(walk));

@@ -1,13 +1,11 @@
 import Type, { type Static } from 'typebox';
 
 import type { Tx } from '../../../foundation/database/connect.js';
-import { newId } from '../../../foundation/ids.js';
-import { enqueue } from '../../../foundation/queue/enqueue.js';
 import type { ProjectSettings } from '../../projects/settings.js';
 import { recipeDigest } from '../recipes.js';
 import { storedNames, wishOf } from '../wanted.js';
-import { regenerateVariants } from './job.js';
-import { countStored, insertRegeneration, keepRemovedNames, supersede } from './queries.js';
+import { orderRegeneration } from './job.js';
+import { countStored, keepRemovedNames, supersede } from './queries.js';
 
 /** What a change of the settings means for variants that are there. */
 export const VariantChangesSchema = Type.Object(
@@ -59,14 +57,12 @@ export async function settingsChanged(
     projectId,
     changed.flatMap((name) => storedNames(name, wishOf(before, name)?.recipe)),
   );
-  const walk = await insertRegeneration(tx, {
-    id: newId(),
+  const walk = await orderRegeneration(tx, {
     projectId,
     which: 'stale',
     names: [...new Set([...changed, ...unfinished])],
     reason: 'settings',
   });
-  await enqueue(tx, regenerateVariants, { regenerationId: walk.id }, { projectId });
   return { added, changed, removed, stalePictures, regenerationId: walk.id };
 }
 
