@@ -63,8 +63,13 @@ try {
 
 function start(name) {
   return fork(fileURLToPath(new URL('worker.mjs', import.meta.url)), [name], {
-    // glibc's arenas as in our decoders, for all.
-    env: { ...process.env, MALLOC_ARENA_MAX: '2' },
+    // glibc as in our decoders, for all.
+    env: {
+      ...process.env,
+      MALLOC_ARENA_MAX: '2',
+      MALLOC_MMAP_THRESHOLD_: '8388608',
+      MALLOC_TRIM_THRESHOLD_: '8388608',
+    },
   });
 }
 

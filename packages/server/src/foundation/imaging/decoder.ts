@@ -53,7 +53,11 @@ export class Decoder {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       env: childEnvironment(),
       // Development runs the sources: the child needs the loader that its parent was started with.
-      execArgv: fromSource ? process.execArgv.filter((word) => !word.startsWith('--inspect')) : [],
+      execArgv: [
+        // For child.ts, which frees what a picture leaves behind.
+        '--expose-gc',
+        ...(fromSource ? process.execArgv.filter((word) => !word.startsWith('--inspect')) : []),
+      ],
     });
     lowerPriority(this.#child.pid);
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
@@ -211,6 +215,11 @@ function childEnvironment(): NodeJS.ProcessEnv {
   return {
     // glibc keeps an arena per thread: 2 instead of 8 per core halve what mixed pictures leave behind.
     MALLOC_ARENA_MAX: '2',
+    // Whole pictures are mapped, and unmapped when they are freed. By itself glibc raises these limits to the largest
+    // picture so far, and keeps its room: with the collection in child.ts 100 MB after a picture instead of 190, for
+    // 3 % of CPU. Limits of 1 MiB would save 20 MB more and cost 10 %.
+    MALLOC_MMAP_THRESHOLD_: String(8 * 1024 * 1024),
+    MALLOC_TRIM_THRESHOLD_: String(8 * 1024 * 1024),
     // A second lock beside the loader list: operations that libvips itself calls untrusted.
     VIPS_BLOCK_UNTRUSTED: '1',
     // libvips would spool large pictures to temporary files, which a SIGKILL leaves behind; memory has its ceiling.
