@@ -11,6 +11,8 @@ import { uploadTo } from '../machine.mjs';
 
 /** Pause between two looks whether a file is ready; a look takes about a millisecond. */
 const lookEveryMs = 3;
+/** Nobody looks before this part of the shortest time that any photo took to render: looking takes CPU from rendering. */
+const notBefore = 0.9;
 /** Uploads before anything counts: code is compiled, connections are opened. */
 const warmUps = 5;
 
@@ -28,11 +30,13 @@ export async function endToEnd({ server, data, files, scratch, recipes }, photos
   try {
     const request = Object.entries(recipes).map(([name, recipe]) => ({ name, recipe }));
     const outputFolder = join(scratch, 'rendered');
+    let shortest = Infinity;
     const render = async (path) => {
       await mkdir(outputFolder);
       const began = performance.now();
       await imaging.render({ path, recipes: request, outputFolder });
       const renderMs = performance.now() - began;
+      shortest = Math.min(shortest, renderMs);
       await rm(outputFolder, { recursive: true });
       return renderMs;
     };
@@ -42,7 +46,7 @@ export async function endToEnd({ server, data, files, scratch, recipes }, photos
       const { path, bytes } = files[(n + warmUps) % files.length];
       // Every second photo goes the other way round, so that nobody always comes first.
       const steps = [
-        async () => uploadAndLook(server, bytes),
+        async () => uploadAndLook(server, bytes, shortest === Infinity ? 0 : shortest * notBefore),
         async () => ({ renderMs: await render(path) }),
         async () => uploadAndWait(server, bytes),
       ];
@@ -58,10 +62,11 @@ export async function endToEnd({ server, data, files, scratch, recipes }, photos
   }
 }
 
-async function uploadAndLook(server, bytes) {
+async function uploadAndLook(server, bytes, firstLookMs) {
   const began = performance.now();
   const { id } = await uploadTo(server, 'photo', bytes);
   const answeredMs = performance.now() - began;
+  await pause(Math.max(0, firstLookMs - answeredMs));
   for (;;) {
     const { status, failure } = await server.call(`/files/${id}`, undefined, { 'x-api-key': server.key });
     if (status === 'ready') return { answeredMs, wholeMs: performance.now() - began };

@@ -7,8 +7,8 @@ import { uploadTo } from '../machine.mjs';
 const perSecond = 50;
 /** Idle, saturated, idle, saturated: the machine may change meanwhile. */
 const rounds = 2;
-/** Pictures that wait before the reads begin, for each second of them: more than two cores render. */
-const backlogPerSecond = 10;
+/** Pictures uploaded before the reads begin, for each second of them: more than two cores render. */
+const backlogPerSecond = 25;
 const parallelUploads = 4;
 
 /**
