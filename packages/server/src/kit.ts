@@ -270,11 +270,12 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     defaultQuotaBytes: settings.defaultQuotaBytes ?? null,
     log,
   });
+  const requests = createRequests({ db, log, maxWaiters });
   const delivery = createDelivery({
     db,
     blobs,
     links,
-    variants: createRequests({ db, log, maxWaiters }),
+    variants: requests,
     clock,
     mode: settings.delivery,
     maxWaitSeconds: settings.maxWaitMs / 1000,
@@ -291,6 +292,8 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     delivery.forget(fileId);
     if (fileId === undefined) targets.forgetAll();
     else targets.forget(fileId);
+    // Last: who waited reads anew.
+    requests.waits.changed(fileId);
   });
   return {
     identify: [links.identify, keys.identify, accounts.identify],

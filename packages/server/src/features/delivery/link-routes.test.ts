@@ -12,7 +12,12 @@ import { newId } from '../../foundation/ids.js';
 
 const variants = {
   request: () => Promise.reject(new Error('nothing is to be rendered here')),
-  waits: { settled: () => Promise.reject(new Error('nobody waits here')), size: 0, close: () => undefined },
+  waits: {
+    settled: () => Promise.reject(new Error('nobody waits here')),
+    size: 0,
+    changed: () => undefined,
+    close: () => undefined,
+  },
 };
 
 const week = 7 * 24 * 3600;

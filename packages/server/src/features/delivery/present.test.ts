@@ -18,7 +18,12 @@ let present: Presenter;
 
 const variants = {
   request: () => Promise.reject(new Error('nothing is to be rendered here')),
-  waits: { settled: () => Promise.reject(new Error('nobody waits here')), size: 0, close: () => undefined },
+  waits: {
+    settled: () => Promise.reject(new Error('nobody waits here')),
+    size: 0,
+    changed: () => undefined,
+    close: () => undefined,
+  },
 };
 
 beforeAll(async () => {

@@ -25,7 +25,12 @@ let closed: SceneProject;
 /** Nothing in this file is unmade: a request for a render would be a fault. */
 const variants = {
   request: () => Promise.reject(new Error('nothing is to be rendered here')),
-  waits: { settled: () => Promise.reject(new Error('nobody waits here')), size: 0, close: () => undefined },
+  waits: {
+    settled: () => Promise.reject(new Error('nobody waits here')),
+    size: 0,
+    changed: () => undefined,
+    close: () => undefined,
+  },
 };
 
 beforeAll(async () => {
