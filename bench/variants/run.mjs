@@ -59,10 +59,10 @@ function report({ runs, queueMs }, reads) {
     'GET /files/:id, idle': reads.idle,
     'GET /files/:id, saturated': reads.saturated,
   };
-  const ratios = runs.map(({ wholeMs, renderMs }) => wholeMs / renderMs);
+  const spread = (ratios) => ({ p50: median(ratios), p99: quantile(ratios, 0.99) });
   const figures = {
-    ratio: { p50: median(ratios), p99: quantile(ratios, 0.99) },
-    ratioByWait: { p50: median(runs.map(({ waitedMs, renderMs }) => waitedMs / renderMs)) },
+    ratioByWait: spread(runs.map(({ waitedMs, renderMs }) => waitedMs / renderMs)),
+    ratioByLooking: spread(runs.map(({ wholeMs, renderMs }) => wholeMs / renderMs)),
     ms: Object.fromEntries(
       Object.entries(columns).map(([name, list]) => [
         name,
@@ -78,7 +78,8 @@ function report({ runs, queueMs }, reads) {
     lines.push(verdict(`${goal} ≤ ${limit.toFixed(digits)}`, value.toFixed(digits), value <= limit));
   };
   const { ms } = figures;
-  judge('upload to ready ÷ render, p50', figures.ratio.p50, 1.25, 2);
+  // By ?wait=, as clients should: looking again and again takes CPU from the render, and is shown beside it.
+  judge('upload to ready ÷ render, p50', figures.ratioByWait.p50, 1.25, 2);
   judge('wait in the queue in ms, p50', ms['waited in the queue'].p50, 20, 1);
   const allowed = Math.max(3 * ms['GET /files/:id, idle'].p99, 20);
   judge('GET /files/:id while saturated in ms, p99', ms['GET /files/:id, saturated'].p99, allowed, 1);
@@ -96,10 +97,12 @@ function report({ runs, queueMs }, reads) {
     `${p99.toFixed(1)} ms`,
   ]);
   console.log(table([['', 'p50', 'p99'], ...rows]));
-  console.log(
-    `upload to ready ÷ render: p50 ${figures.ratio.p50.toFixed(2)}, p99 ${figures.ratio.p99.toFixed(2)}; ` +
-      `by ?wait= p50 ${figures.ratioByWait.p50.toFixed(2)}`,
-  );
+  for (const [how, { p50, p99 }] of [
+    ['by ?wait=', figures.ratioByWait],
+    ['by looking', figures.ratioByLooking],
+  ]) {
+    console.log(`upload to ready ÷ render, ${how}: p50 ${p50.toFixed(2)}, p99 ${p99.toFixed(2)}`);
+  }
   console.log(`${reads.waiting} pictures were still waiting when the saturated reads ended`);
   console.log(`\n${lines.join('\n')}`);
 }
