@@ -67,8 +67,8 @@ function start(name) {
     env: {
       ...process.env,
       MALLOC_ARENA_MAX: '2',
-      MALLOC_MMAP_THRESHOLD_: '8388608',
-      MALLOC_TRIM_THRESHOLD_: '8388608',
+      MALLOC_MMAP_THRESHOLD_: '4194304',
+      MALLOC_TRIM_THRESHOLD_: '4194304',
     },
   });
 }

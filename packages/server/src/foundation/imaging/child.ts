@@ -9,7 +9,7 @@ import type { ChildMessage, Task, TaskFailure } from './messages.js';
 import { perform } from './perform.js';
 
 /** Bytes of buffers, most of them a picture's that is finished, from which freeing them is worth some 5 ms of CPU. */
-const muchLeft = 32 * 1024 * 1024;
+const muchLeft = 16 * 1024 * 1024;
 
 restrictSharp();
 process.on('message', (task: Task) => void answer(task)); // answer() reports every failure itself
