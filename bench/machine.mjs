@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
+const main = join(root, 'packages/server/bin/mediablobkit.js');
 /** Clock ticks a second in /proc/PID/stat: 100 on every Linux that Node.js runs on. */
 const ticks = 100;
 
@@ -60,6 +61,12 @@ export function median(numbers) {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+/** The value below which a share of the numbers lies, by the nearest rank. */
+export function quantile(numbers, share) {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
+}
+
 /** Starts a program that says so in its output when it is ready. */
 export async function start(command, args, { ready, env = process.env, cwd } = {}) {
   const child = spawn(command, args, { env, cwd, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -98,22 +105,14 @@ export async function waitFor(url) {
 }
 
 /**
- * The built server in a folder of its own.
+ * The built server (`api`: without its worker) in a folder of its own.
  * @returns also `call`, which speaks JSON to it as its first account, and a project's id and key.
  */
-export async function startOurs(folder, env = {}, settings = {}) {
+export async function startOurs(folder, env = {}, settings = {}, command = 'start') {
   const port = await freePort();
-  const main = join(root, 'packages/server/bin/mediablobkit.js');
-  const server = await start(process.execPath, [main, 'start'], {
+  const server = await start(process.execPath, [main, command], {
     ready: /listening|http:\/\/localhost/,
-    env: {
-      PATH: process.env.PATH,
-      HOME: process.env.HOME,
-      MBK_DATA_FOLDER: folder,
-      PORT: String(port),
-      MBK_LOG_FORMAT: 'json',
-      ...env,
-    },
+    env: environment(folder, { PORT: String(port), ...env }),
   });
   const url = `http://127.0.0.1:${port}`;
   await waitFor(`${url}/readyz`);
@@ -135,6 +134,35 @@ export async function startOurs(folder, env = {}, settings = {}) {
   const project = await call('/projects', { name: 'bench', settings }, person);
   const { key } = await call(`/projects/${project.id}/keys`, { name: 'bench' }, person);
   return { ...server, url, port, call, person, projectId: project.id, key };
+}
+
+/** A worker process that joins the server of the folder. */
+export function startWorker(folder, env = {}) {
+  return start(process.execPath, [main, 'worker'], {
+    ready: /the worker is ready/,
+    env: environment(folder, env),
+  });
+}
+
+function environment(folder, env) {
+  return {
+    PATH: process.env.PATH,
+    HOME: process.env.HOME,
+    MBK_DATA_FOLDER: folder,
+    MBK_LOG_FORMAT: 'json',
+    ...env,
+  };
+}
+
+/** Uploads a file by the key of a server that `startOurs` has started. */
+export async function uploadTo(ours, name, bytes) {
+  const answer = await fetch(`${ours.url}/projects/${ours.projectId}/upload?filename=${name}`, {
+    method: 'POST',
+    headers: { 'x-api-key': ours.key, 'content-type': 'application/octet-stream' },
+    body: bytes,
+  });
+  if (!answer.ok) throw new Error(`the upload of ${name} answered ${answer.status}: ${await answer.text()}`);
+  return await answer.json();
 }
 
 /** nginx with one worker; `server` is the inside of its server block. */

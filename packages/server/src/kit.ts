@@ -312,16 +312,17 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     defaultQuotaBytes: settings.defaultQuotaBytes ?? null,
     log,
   });
+  const requests = createRequests({
+    db,
+    log,
+    maxWaiters,
+    adhoc: { perFile: settings.transformsPerFile, keepSeconds: settings.transformLifetimeMs / 1000 },
+  });
   const delivery = createDelivery({
     db,
     blobs,
     links,
-    variants: createRequests({
-      db,
-      log,
-      maxWaiters,
-      adhoc: { perFile: settings.transformsPerFile, keepSeconds: settings.transformLifetimeMs / 1000 },
-    }),
+    variants: requests,
     clock,
     mode: settings.delivery,
     maxWaitSeconds: settings.maxWaitMs / 1000,
@@ -338,6 +339,8 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     delivery.forget(fileId);
     if (fileId === undefined) targets.forgetAll();
     else targets.forget(fileId);
+    // Last: who waited reads anew.
+    requests.waits.changed(fileId);
   });
   return {
     identify: [links.identify, keys.identify, accounts.identify],

@@ -229,7 +229,12 @@ export const nothingToRender: VariantRequests = {
   renew: () => {
     throw new Error('nothing is to be kept for longer here');
   },
-  waits: { settled: () => Promise.reject(new Error('nobody waits here')), size: 0, close: () => undefined },
+  waits: {
+    settled: () => Promise.reject(new Error('nobody waits here')),
+    size: 0,
+    changed: () => undefined,
+    close: () => undefined,
+  },
 };
 
 export interface VariantsOptions {

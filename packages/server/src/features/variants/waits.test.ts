@@ -38,6 +38,49 @@ describe('a request that waits for a variant', () => {
     expect(waits.size).toBe(0);
   });
 
+  it('goes on at once when it is told, without a look of its own', async () => {
+    // Its own next look would come after the test's time limit.
+    const patient = createWaits({ db: scene.db, log: scene.log, maxWaiters: 3, pollMs: 3_600_000 });
+    const waiting = patient.settled(file.id, 'thumbnail', 3_600_000, never);
+    await setStatus('ready');
+    patient.changed(undefined);
+    expect(await waiting).toBe(true);
+  });
+
+  it('is told during a look, and looks again', async () => {
+    let looks = 0;
+    let tell = (): void => undefined;
+    const looked = new Promise<void>((resolve) => (tell = resolve));
+    const db = new Proxy(scene.db, {
+      get: (target, name) => {
+        if (name === 'selectFrom' && ++looks === 1) tell();
+        const value: unknown = Reflect.get(target, name);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+    const patient = createWaits({ db, log: scene.log, maxWaiters: 3, pollMs: 3_600_000 });
+    const waiting = patient.settled(file.id, 'thumbnail', 3_600_000, never);
+    patient.changed(file.id);
+    await looked;
+    // The first look may or may not have seen it; the second one does.
+    await setStatus('ready');
+    patient.changed(file.id);
+    expect(await waiting).toBe(true);
+  });
+
+  it('is not looked for when another file has changed', async () => {
+    const idle = new Proxy(scene.db, {
+      get: () => {
+        throw new Error('nobody was to look');
+      },
+    });
+    const patient = createWaits({ db: idle, log: scene.log, maxWaiters: 3, pollMs: 3_600_000 });
+    const waiting = patient.settled(file.id, 'thumbnail', 3_600_000, never);
+    patient.changed('another');
+    patient.close();
+    expect(await waiting).toBe(false);
+  });
+
   it('goes on when there is no such variant any more', async () => {
     await scene.db.deleteFrom('variants').where('file_id', '=', file.id).execute();
     expect(await waits.settled(file.id, 'thumbnail', 10_000, never)).toBe(true);

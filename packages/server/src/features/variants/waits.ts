@@ -8,7 +8,7 @@ export interface WaitsOptions {
   readonly log: Log;
   /** Requests held at once by this process; one more is refused. */
   readonly maxWaiters: number;
-  /** Milliseconds between two looks at the database. */
+  /** Milliseconds between two looks at the database when nobody tells of a change. */
   readonly pollMs: number;
 }
 
@@ -19,6 +19,8 @@ export interface Waits {
    * @throws Problem overloaded when too many wait already.
    */
   settled(fileId: string, name: string, milliseconds: number, signal: AbortSignal): Promise<boolean>;
+  /** The file has changed (undefined: any may have): whether somebody waits for just that is looked at once. */
+  changed(fileId: string | undefined): void;
   /** Requests being held now. */
   readonly size: number;
   /** Lets all go; later ones do not wait at all. */
@@ -40,10 +42,13 @@ export function createWaits({ db, log, maxWaiters, pollMs }: WaitsOptions): Wait
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
   let looking = false;
+  /** A change was told during a look, which may have read what was before it. */
+  let again = false;
 
   const schedule = (): void => {
     if (looking || timer !== undefined || waiters.size === 0) return;
-    timer = setTimeout(() => void look(), pollMs);
+    timer = setTimeout(() => void look(), again ? 0 : pollMs);
+    again = false;
   };
   // Never rejects: a failed look is logged and the next one tries again.
   const look = async (): Promise<void> => {
@@ -68,6 +73,13 @@ export function createWaits({ db, log, maxWaiters, pollMs }: WaitsOptions): Wait
   };
 
   return {
+    changed(fileId) {
+      if (![...waiters].some((waiter) => fileId === undefined || waiter.fileId === fileId)) return;
+      clearTimeout(timer);
+      timer = undefined;
+      again = true;
+      schedule();
+    },
     get size() {
       return waiters.size;
     },
@@ -89,6 +101,7 @@ export function createWaits({ db, log, maxWaiters, pollMs }: WaitsOptions): Wait
             if (waiters.size === 0) {
               clearTimeout(timer);
               timer = undefined;
+              again = false;
             }
             resolve(settled);
           },

@@ -9,8 +9,19 @@ const run = promisify(execFile);
 /** Environment variables by which a child process gets its memory allocator. */
 export type AllocatorEnvironment = Readonly<Record<string, string>>;
 
-/** glibc keeps an arena per thread: 2 instead of 8 per core halve what mixed pictures leave behind. */
-export const fewArenas: AllocatorEnvironment = { MALLOC_ARENA_MAX: '2' };
+const mappedBytes = String(4 * 1024 * 1024);
+
+/**
+ * glibc keeps an arena per thread: 2 instead of 8 per core halve what mixed pictures leave behind. Whole pictures are
+ * mapped, and unmapped when they are freed: by itself glibc raises these limits to the largest picture so far, and keeps
+ * its room. With the collection in child.ts a child has 90 MB after a picture instead of 190, for 5 % of CPU; limits of
+ * 1 MiB would save 10 MB more and cost 10 %.
+ */
+export const fewArenas: AllocatorEnvironment = {
+  MALLOC_ARENA_MAX: '2',
+  MALLOC_MMAP_THRESHOLD_: mappedBytes,
+  MALLOC_TRIM_THRESHOLD_: mappedBytes,
+};
 
 /**
  * Few arenas, and pages back to the system after a second: over 90 mixed pictures a decoder has 152 MB on average, 210 with

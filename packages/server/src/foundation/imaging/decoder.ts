@@ -60,7 +60,11 @@ export class Decoder {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       env: childEnvironment(options.allocator),
       // Development runs the sources: the child needs the loader that its parent was started with.
-      execArgv: fromSource ? process.execArgv.filter((word) => !word.startsWith('--inspect')) : [],
+      execArgv: [
+        // For child.ts, which frees what a picture leaves behind.
+        '--expose-gc',
+        ...(fromSource ? process.execArgv.filter((word) => !word.startsWith('--inspect')) : []),
+      ],
     });
     lowerPriority(this.#child.pid);
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {

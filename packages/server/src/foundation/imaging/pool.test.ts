@@ -57,6 +57,7 @@ interface Report {
   readonly tasks: number;
   readonly env: Record<string, string>;
   readonly priority: number;
+  readonly argv: readonly string[];
 }
 
 async function ask(imaging: Imaging, what: string, signal?: AbortSignal): Promise<Report> {
@@ -143,17 +144,21 @@ describe('a child', () => {
   test('is told nothing of its parent’s environment, and yields to it', async () => {
     vi.stubEnv('MBK_JWT_SECRET', 'a secret that nobody may read');
     vi.stubEnv('DATABASE_URL', 'postgres://user:password@host/db');
-    const { env, priority } = await ask(open({ childEntry: misbehavingChild }), 'report');
+    const { env, priority, argv } = await ask(open({ childEntry: misbehavingChild }), 'report');
     vi.unstubAllEnvs();
     const named = Object.keys(env).filter((name) => !name.startsWith('NODE_CHANNEL'));
     expect(named.sort()).toEqual([
       'MALLOC_ARENA_MAX',
+      'MALLOC_MMAP_THRESHOLD_',
+      'MALLOC_TRIM_THRESHOLD_',
       'NODE_ENV',
       'UV_THREADPOOL_SIZE',
       'VIPS_BLOCK_UNTRUSTED',
       'VIPS_DISC_THRESHOLD',
     ]);
     expect(priority).toBe(10);
+    // Without it child.ts could not give back what finished pictures have left.
+    expect(argv).toContain('--expose-gc');
   });
 
   test('is replaced after so many tasks', async () => {
