@@ -23,6 +23,8 @@ import { createLinks } from './features/delivery/links.js';
 import { createPresenter, FileViewSchema } from './features/delivery/present.js';
 import { purgeBlobs } from './features/files/purge-job.js';
 import { fileRoutes } from './features/files/routes.js';
+import { watchWork } from './features/jobs/metrics.js';
+import { jobRoutes } from './features/jobs/routes.js';
 import { createKeys } from './features/keys/keys.js';
 import { createProjects } from './features/projects/projects.js';
 import { findProject } from './features/projects/queries.js';
@@ -242,6 +244,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
   const { publicUrl } = settings;
   const clock = systemClock;
   const metrics = createMetrics({ own: true });
+  watchWork({ db, metrics });
   const { jwtSecret, linkSecret } = await secretsOf(settings);
   const { linkSecretPrevious } = settings;
 
@@ -360,6 +363,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
           planAgain(tx, projectId, fileId, ['stale']),
       }),
       deletionRoutes({ db, publicUrl }),
+      jobRoutes({ db }),
       regenerationRoutes({ db, publicUrl }),
       previewRoutes({
         db,

@@ -213,9 +213,11 @@ describe.each(onProjects)('%s', (name) => {
     ]) {
       expect(await ask(name, id, user(stranger))).toMatchObject({ status: 404, text: never.text });
     }
+    // Its owner may take a project out of the trash.
+    const restorable = name === 'project:delete';
     expect(await ask(name, idFor(name, 'deleted'), user(owner))).toMatchObject({
-      status: 404,
-      text: never.text,
+      status: restorable ? 200 : 404,
+      text: restorable ? expect.any(String) : never.text,
     });
     expect(await ask(name, idFor(name, 'foreign'), user(owner))).toMatchObject({
       status: 404,
@@ -244,13 +246,15 @@ describe.each(onProjects)('%s', (name) => {
       'project:write',
     ] as const) {
       const may = (keys as readonly string[]).includes(scope);
+      // A file of a deleted project is closed whatever may be done with the trash.
+      const isRestorable = name === 'project:delete';
       expect(await ask(name, id, key(project.private, scope))).toMatchObject({ status: may ? 200 : 403 });
       expect(await ask(name, id, key(project.foreign, scope))).toMatchObject({
         status: 404,
         text: never.text,
       });
       expect(await ask(name, idFor(name, 'deleted'), key(project.deleted, scope))).toMatchObject({
-        status: 404,
+        status: isRestorable && may ? 200 : 404,
       });
     }
     expect(await ask(name, id, key(project.private))).toMatchObject({ status: 403 });
@@ -268,8 +272,26 @@ describe.each(onProjects)('%s', (name) => {
 });
 
 describe('files', () => {
+  it('in the trash can be taken out by those who may put them in, and exist for nobody else', async () => {
+    expect(await ask('files:delete', file.trash, user(owner))).toMatchObject({ status: 200 });
+    const never = await ask('files:delete', newId(), user(stranger));
+    const hidden = { status: 404, text: never.text };
+    expect(await ask('files:delete', file.trash, key(project.public, 'files:delete'))).toMatchObject({
+      status: 200,
+    });
+    for (const caller of [
+      user(stranger),
+      link(file.trash),
+      key(project.public, 'files:write'),
+      key(project.foreign),
+    ])
+      expect(await ask('files:delete', file.trash, caller)).toMatchObject(hidden);
+    expect(await ask('files:delete', file.trash)).toMatchObject({ status: 401 });
+  });
+
   it.each(['trash', 'uploading', 'aborted'] as const)('that are %s exist for nobody', async (which) => {
     for (const name of ['files:read', 'files:write', 'files:delete', 'content:read'] as const) {
+      if (which === 'trash' && name === 'files:delete') continue;
       const never = await ask(name, newId(), user(owner));
       expect(await ask(name, file[which], user(owner))).toMatchObject({ status: 404, text: never.text });
       expect(await ask(name, file[which])).toMatchObject({ status: 401 });

@@ -94,7 +94,13 @@ async function decide(
   const id = (request.params as { id?: string }).id ?? '';
   const kind = targetOf(request.routeOptions.url ?? '');
   const target = isId(id) ? await findTarget(options, kind, permission, id) : undefined;
-  judge(caller, rule, permission, target, kind === 'file' ? id : '');
+  try {
+    judge(caller, rule, permission, target, kind === 'file' ? id : '');
+  } catch (error) {
+    // That something is in the trash is told only to those who may take it out again.
+    if (target?.trashed && error instanceof Problem && error.code === 'forbidden') throw hidden();
+    throw error;
+  }
   // judge() throws when there is no target.
   const { projectId, visibility } = target as Target;
   return { caller, projectId, fileId: kind === 'file' ? id : '', visibility };

@@ -7,6 +7,8 @@ export interface Target {
   readonly projectId: string;
   readonly ownerId: string;
   readonly visibility: 'public' | 'private';
+  /** The project or file is in the trash. */
+  readonly trashed?: boolean;
 }
 
 const ofProject = sql<'public' | 'private'>`coalesce(projects.settings->>'visibility', 'private')`;
@@ -26,6 +28,7 @@ export async function findProjectTarget(
   return db
     .selectFrom('projects')
     .select(['projects.id as projectId', 'projects.owner_id as ownerId', ofProject.as('visibility')])
+    .select(sql<boolean>`projects.deleted_at IS NOT NULL`.as('trashed'))
     .where('projects.id', '=', projectId)
     .where(trash ? 'projects.purged_at' : 'projects.deleted_at', 'is', null)
     .executeTakeFirst();
@@ -40,6 +43,7 @@ export async function findFileTarget(db: Db, fileId: string, trash = false): Pro
     .selectFrom('files')
     .innerJoin('projects', 'projects.id', 'files.project_id')
     .select(['projects.id as projectId', 'projects.owner_id as ownerId', ofFile.as('visibility')])
+    .select(sql<boolean>`files.deleted_at IS NOT NULL`.as('trashed'))
     .where('files.id', '=', fileId)
     .$if(!trash, (query) => query.where('files.deleted_at', 'is', null))
     .where('files.status', 'in', ['processing', 'ready', 'failed'])

@@ -2,7 +2,7 @@ import Type from 'typebox';
 
 import type { BlobStore } from '../../foundation/blobs/blob-store.js';
 import type { Db } from '../../foundation/database/connect.js';
-import { defineJob, handle, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
+import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import type { Log } from '../../foundation/log.js';
 import { purgeBlobs } from '../files/purge-job.js';
 import { housekeepingHandlers, housekeepingTimetable } from './housekeeping.js';
@@ -11,6 +11,7 @@ import { endOpenUploads } from './open-uploads.js';
 import { createPurgeProjectHandler } from './projects/purge-job.js';
 import { purgeDueKeys } from './purge.js';
 import { expireUploads } from './queries.js';
+import { recorded } from './recorded.js';
 import { storeFault } from './store-identity.js';
 import { createTrashHandler, trashTimetable } from './trash.js';
 
@@ -56,26 +57,29 @@ const everyMinute = '* * * * *';
 export function createCleanup(options: CleanupOptions): Cleanup {
   const { db, blobs, uploadStaleSeconds, cap = standardCap } = options;
 
-  const expire = handle(expireUploadsJob, async ({ signal, log }) => {
+  const expire = recorded(db, expireUploadsJob, async ({ signal, log }, count) => {
     let expired = 0;
     while (expired < cap && !signal.aborted) {
       const limit = Math.min(batch, cap - expired);
-      const count = await expireUploads(db, {
+      const found = await expireUploads(db, {
         staleSeconds: uploadStaleSeconds,
         againAfter: lateWriteSeconds,
         limit,
       });
-      expired += count;
-      if (count < limit) break;
+      expired += found;
+      if (found < limit) break;
     }
     if (expired > 0) log.info({ expired }, 'unfinished uploads expired');
+    count('uploads', expired);
     await endOpenUploads(options, { batch, cap, againAfter: lateWriteSeconds, signal, log });
   });
 
-  const purge = handle(purgeBlobs, async ({ signal, log }) => {
+  const purge = recorded(db, purgeBlobs, async ({ signal, log }, count) => {
     const fault = await storeFault({ db, blobs });
     if (fault !== undefined) return log.error(fault);
     const { deleted, failed, more } = await purgeDueKeys({ db, blobs, log, signal, batch, cap });
+    count('deleted', deleted);
+    count('failed', failed);
     if (deleted + failed > 0) log.info({ deleted, failed, more }, 'blobs deleted');
   });
 

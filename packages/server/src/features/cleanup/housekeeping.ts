@@ -2,12 +2,13 @@ import Type from 'typebox';
 
 import type { BlobStore } from '../../foundation/blobs/blob-store.js';
 import type { Db } from '../../foundation/database/connect.js';
-import { defineJob, handle, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
+import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import { forgetFinished } from '../../foundation/queue/observe.js';
 import { deleteEndedSessions } from '../accounts/session-queries.js';
 import { forgetEvents } from '../events/queries.js';
 import { forgetKeys } from '../files/upload-key-queries.js';
 import { isPutAlive } from './queries.js';
+import { recorded } from './recorded.js';
 import { storeFault } from './store-identity.js';
 
 export interface HousekeepingOptions {
@@ -53,28 +54,54 @@ export const housekeepingTimetable: readonly TimetableEntry[] = [
 /** Removes what killed processes leave in the store's own corners, ended sessions, old finished jobs and keys. */
 export function housekeepingHandlers({ db, blobs }: HousekeepingOptions): readonly JobHandler[] {
   return [
-    handle(removeTemporaries, async ({ log }) => {
+    recorded(db, removeTemporaries, async ({ log }, count) => {
       const fault = await storeFault({ db, blobs });
       if (fault !== undefined) return log.error(fault);
       // An honest upload at 64 KB/s takes days, and one of several requests may pause for as long.
       const removed = await blobs.removeStaleTemporaries(staleTemporariesMs, (put) => isPutAlive(db, put));
+      count('puts', removed);
       if (removed > 0) log.info({ removed }, 'unfinished puts removed from the store');
     }),
-    handle(expireSessions, ({ signal }) => inBatches(signal, () => deleteEndedSessions(db, batch))),
-    handle(forgetUploadKeys, ({ signal }) => inBatches(signal, () => forgetKeys(db, batch))),
-    handle(forgetOldEvents, ({ signal }) => inBatches(signal, () => forgetEvents(db, eventSeconds, batch))),
-    handle(forgetJobs, ({ signal }) =>
-      inBatches(signal, () =>
-        forgetFinished(db, {
-          olderThanSeconds: finishedSeconds,
-          deadOlderThanSeconds: deadSeconds,
-          limit: batch,
-        }),
+    recorded(db, expireSessions, ({ signal }, count) =>
+      inBatches(
+        signal,
+        () => deleteEndedSessions(db, batch),
+        (rows) => count('sessions', rows),
+      ),
+    ),
+    recorded(db, forgetUploadKeys, ({ signal }, count) =>
+      inBatches(
+        signal,
+        () => forgetKeys(db, batch),
+        (rows) => count('keys', rows),
+      ),
+    ),
+    recorded(db, forgetOldEvents, ({ signal }, count) =>
+      inBatches(
+        signal,
+        () => forgetEvents(db, eventSeconds, batch),
+        (rows) => count('events', rows),
+      ),
+    ),
+    recorded(db, forgetJobs, ({ signal }, count) =>
+      inBatches(
+        signal,
+        () =>
+          forgetFinished(db, {
+            olderThanSeconds: finishedSeconds,
+            deadOlderThanSeconds: deadSeconds,
+            limit: batch,
+          }),
+        (rows) => count('jobs', rows),
       ),
     ),
   ];
 }
 
-async function inBatches(signal: AbortSignal, run: () => Promise<number>): Promise<void> {
-  while (!signal.aborted && (await run()) >= batch);
+async function inBatches(
+  signal: AbortSignal,
+  run: () => Promise<number>,
+  count: (rows: number) => void,
+): Promise<void> {
+  for (let rows = batch; rows >= batch && !signal.aborted; count(rows)) rows = await run();
 }

@@ -1,10 +1,11 @@
 import Type from 'typebox';
 
 import type { Db } from '../../foundation/database/connect.js';
-import { defineJob, handle, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
+import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import { inTransaction } from '../projects/queries.js';
 import { claimExpiredProject, expiredProjects, purgedProjects } from './projects/queries.js';
 import { orderPurge } from './projects/purge-job.js';
+import { recorded } from './recorded.js';
 import { expiredTrash, purgeFiles } from './trash-queries.js';
 
 export interface TrashOptions {
@@ -43,14 +44,12 @@ const batch = 100;
 /** Projects of one run; each has a job of its own. */
 const projectsOfRun = 100;
 
-export function createTrashHandler(
-  options: TrashOptions,
-  onRun: (run: TrashRun) => Promise<void> = () => Promise.resolve(),
-): JobHandler {
-  return handle(purgeTrashJob, async ({ signal, log }) => {
-    const run = await purgeTrash(options, signal);
-    if (run.files + run.projects > 0) log.info({ ...run }, 'what was in the trash for long is gone');
-    await onRun(run);
+export function createTrashHandler(options: TrashOptions): JobHandler {
+  return recorded(options.db, purgeTrashJob, async ({ signal, log }, count) => {
+    const { files, projects } = await purgeTrash(options, signal);
+    count('files', files);
+    count('projects', projects);
+    if (files + projects > 0) log.info({ files, projects }, 'what was in the trash for long is gone');
   });
 }
 

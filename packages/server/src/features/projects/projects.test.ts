@@ -48,7 +48,8 @@ describe('creating a project', () => {
       name: 'Holidays',
       ownerId: owner.userId,
       settings: { ...defaultSettings(), visibility: 'public' },
-      usage: { originalBytes: 0, variantBytes: 0, reservedBytes: 0, files: 0 },
+      usage: { originalBytes: 0, variantBytes: 0, reservedBytes: 0, files: 0, trashBytes: 0 },
+      deletedAt: null,
       createdAt: expect.stringMatching(/^\d{4}-.*Z$/),
       updatedAt: body.createdAt,
     });

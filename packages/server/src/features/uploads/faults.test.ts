@@ -152,7 +152,9 @@ describe('the database', () => {
         uploadExpirySeconds: 3600,
         trashSeconds: 30 * 86_400,
       });
-      for (const handler of repair.handlers) {
+      // As the timetable does.
+      for (const { kind } of repair.timetable) {
+        const handler = repair.handlers.find((one) => one.kind === kind)!;
         const signal = new AbortController().signal;
         const finish = () => Promise.reject(new Error('unused'));
         await handler.run({

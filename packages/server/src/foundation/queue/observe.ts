@@ -46,6 +46,57 @@ export async function oldestWaitingAge(db: Db): Promise<Record<Lane, number>> {
   };
 }
 
+/** A job that is not over, as a person sees it. */
+export interface OpenJob {
+  readonly id: string;
+  readonly kind: string;
+  readonly lane: Lane;
+  readonly attempt: number;
+  readonly maxAttempts: number;
+  /** Why the attempt before failed; one line, without secrets. */
+  readonly error: string | null;
+  readonly createdAt: Date;
+  /** Waiting: when it may run. Running: when its worker took it. */
+  readonly since: Date;
+}
+
+/** Jobs of a project that wait (also for their time) or run, those of the newest first: up to `limit`. */
+export async function listOpen(
+  db: Db,
+  state: 'waiting' | 'running',
+  {
+    projectId,
+    limit,
+    before,
+  }: { readonly projectId: string; readonly limit: number; readonly before?: string | undefined },
+): Promise<OpenJob[]> {
+  const table = sql.raw(state === 'waiting' ? 'waiting_jobs' : 'running_jobs');
+  const since = sql.raw(state === 'waiting' ? 'run_at' : 'claimed_at');
+  const older = before === undefined ? sql`true` : sql`id < ${before}::uuid`;
+  const { rows } = await sql<Omit<OpenJob, 'lane'> & { lane: number }>`
+    SELECT id, kind, lane, attempt, max_attempts AS "maxAttempts", error, created_at AS "createdAt", ${since} AS since
+    FROM ${table}
+    WHERE ${state === 'waiting' ? shareOf(sql.ref('project_id')) : sql.ref('project_id')} = ${projectId}::uuid AND ${older}
+    ORDER BY id DESC LIMIT ${limit}`.execute(db);
+  return rows.map((row) => ({ ...row, lane: lanes[row.lane] ?? 'background' }));
+}
+
+/** How many jobs of a project wait, run or are dead, by kind; dead letters are counted up to 1,000. */
+export async function countJobs(db: Db, projectId: string): Promise<QueueDepth[]> {
+  const { rows } = await sql<QueueDepth>`
+    SELECT kind, CASE WHEN turn IS NULL THEN 'delayed' ELSE 'waiting' END AS state, count(*)::integer AS count
+    FROM waiting_jobs WHERE ${shareOf(sql.ref('project_id'))} = ${projectId}::uuid GROUP BY 1, 2
+    UNION ALL
+    SELECT kind, CASE WHEN lease_until < now() THEN 'expired' ELSE 'running' END, count(*)::integer
+    FROM running_jobs WHERE project_id = ${projectId}::uuid GROUP BY 1, 2
+    UNION ALL
+    SELECT kind, 'dead', count(*)::integer FROM (
+      SELECT kind FROM finished_jobs WHERE state = 'dead' AND project_id = ${projectId}::uuid LIMIT 1000
+    ) AS dead GROUP BY 1
+    ORDER BY 1, 2`.execute(db);
+  return rows;
+}
+
 /** Jobs of one kind, project and lane that are not over, counted up to `limit`. */
 export async function countOpen(
   db: Db,

@@ -1,0 +1,39 @@
+import type { TSchema } from 'typebox';
+
+import type { Db } from '../../foundation/database/connect.js';
+import { handle, type JobContext, type JobHandler, type JobKind } from '../../foundation/queue/define.js';
+import { keepRun } from './runs-queries.js';
+
+/** Counts what a run has removed, repaired or found. */
+export type Count = (item: string, amount: number) => void;
+
+/** The handler of a line of the timetable: how long it took, what it did and why it failed is kept for whoever watches. */
+export function recorded<S extends TSchema>(
+  db: Db,
+  kind: JobKind<S>,
+  run: (context: JobContext<S>, count: Count) => Promise<void>,
+): JobHandler {
+  return handle(kind, async (context) => {
+    const began = performance.now();
+    const counts: Record<string, number> = {};
+    const keep = (error?: string) =>
+      keepRun(db, { name: kind.name, seconds: (performance.now() - began) / 1000, counts, error });
+    try {
+      await run(context, (item, amount) => {
+        if (amount !== 0) counts[item] = (counts[item] ?? 0) + amount;
+      });
+    } catch (error) {
+      // Why it failed counts more than that it could not be written down.
+      await keep(firstLine(error)).catch((keepError: unknown) => {
+        context.log.warn({ err: keepError }, 'a failed run could not be written down');
+      });
+      throw error;
+    }
+    await keep();
+  });
+}
+
+function firstLine(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return (text.split('\n', 1)[0] ?? '').slice(0, 500);
+}
