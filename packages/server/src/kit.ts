@@ -22,6 +22,7 @@ import { createDelivery } from './features/delivery/delivery.js';
 import { createLinks } from './features/delivery/links.js';
 import { createPresenter, FileViewSchema } from './features/delivery/present.js';
 import { purgeBlobs } from './features/files/purge-job.js';
+import { nameSearchOf } from './features/files/queries.js';
 import { fileRoutes } from './features/files/routes.js';
 import { watchWork } from './features/jobs/metrics.js';
 import { jobRoutes } from './features/jobs/routes.js';
@@ -243,6 +244,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
   const { db } = kit.database;
   const { publicUrl } = settings;
   const clock = systemClock;
+  const nameSearch = onceKnown(() => nameSearchOf(db));
   const metrics = createMetrics({ own: true });
   watchWork({ db, metrics });
   const { jwtSecret, linkSecret } = await secretsOf(settings);
@@ -353,6 +355,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
       keys.routes,
       fileRoutes({
         db,
+        nameSearch,
         present,
         fileViewSchema: FileViewSchema,
         onChanged: (id) => changes.tell(id),
@@ -362,7 +365,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
         onFocalPoint: (tx, { id: fileId, project_id: projectId }) =>
           planAgain(tx, projectId, fileId, ['stale']),
       }),
-      deletionRoutes({ db, publicUrl }),
+      deletionRoutes({ db, publicUrl, nameSearch }),
       jobRoutes({ db }),
       regenerationRoutes({ db, publicUrl }),
       previewRoutes({
@@ -488,6 +491,20 @@ async function planAgain(
 async function planMissing(tx: Tx, projectId: string): Promise<void> {
   for (const which of ['missing', 'failed'] as const)
     await orderRegeneration(tx, { projectId, which, reason: 'request' });
+}
+
+/** Asks once; a failure is told to those who asked, and forgotten. */
+function onceKnown<T>(ask: () => Promise<T>): () => Promise<T> {
+  let known: Promise<T> | undefined;
+  return () => {
+    if (known) return known;
+    const asked = ask();
+    known = asked;
+    asked.catch(() => {
+      known = undefined;
+    });
+    return asked;
+  };
 }
 
 /** Starts the decoders at the first render: most processes never make a preview. */

@@ -189,6 +189,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
   });
   fileRoutes({
     db,
+    nameSearch: () => Promise.resolve('substring'),
     present: presentPlainly,
     fileViewSchema: PlainView,
     purge: (tx, projectId, ids) => purgeFiles(tx, projectId, ids, { againAfter: 60 }),

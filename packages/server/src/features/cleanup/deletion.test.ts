@@ -40,6 +40,7 @@ beforeAll(async () => {
     routes: (db) => [
       fileRoutes({
         db,
+        nameSearch: () => Promise.resolve('substring'),
         present: (_project, files) =>
           Promise.resolve(
             files.map(({ id, deleted_at }) => ({ id, deletedAt: deleted_at?.toISOString() ?? null })),
@@ -47,7 +48,11 @@ beforeAll(async () => {
         fileViewSchema: View,
         purge: (tx, projectId, ids) => purgeFiles(tx, projectId, ids, { againAfter: lateWriteSeconds }),
       }),
-      deletionRoutes({ db, publicUrl: 'https://media.example' }),
+      deletionRoutes({
+        db,
+        publicUrl: 'https://media.example',
+        nameSearch: () => Promise.resolve('substring'),
+      }),
     ],
   });
   const { db } = api.database;

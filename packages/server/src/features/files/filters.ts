@@ -1,6 +1,6 @@
 import Type, { type Static } from 'typebox';
 
-import { visibleStates, type FileFilters } from './queries.js';
+import { visibleStates, type FileFilters, type NameSearch } from './queries.js';
 
 /** What a list of files can be filtered by; members of a query or a body. */
 export const filterMembers = {
@@ -13,18 +13,24 @@ export const filterMembers = {
     }),
   ),
   name: Type.Optional(
-    Type.String({ minLength: 1, maxLength: 255, description: 'Part of the name, in any case.' }),
+    Type.String({
+      minLength: 1,
+      maxLength: 255,
+      description:
+        'Part of the name, in any case; its beginning where the database has no trigrams (`mediablobkit doctor` tells).',
+    }),
   ),
   trash: Type.Optional(Type.Boolean({ description: 'What is in the trash, instead of what is not.' })),
 };
 type Filters = Static<ReturnType<typeof Type.Object<typeof filterMembers>>>;
 
 /** The filters that a client has asked for. */
-export function readFilters({ status, type, name, trash }: Filters): FileFilters {
+export function readFilters({ status, type, name, trash }: Filters, search: NameSearch): FileFilters {
   return {
     status,
     type: type?.toLowerCase(),
     name: name && searchable(name),
+    search,
     trashed: trash,
   };
 }

@@ -33,6 +33,8 @@ export interface FileFilters {
   readonly type?: string | undefined;
   /** Part of the name; case does not matter. */
   readonly name?: string | undefined;
+  /** Where in the name; anywhere when absent. */
+  readonly search?: NameSearch | undefined;
   /** What is in the trash instead of what is not. */
   readonly trashed?: boolean | undefined;
 }
@@ -67,9 +69,21 @@ export function filesMatching(db: Db, projectId: string, filters: FileFilters) {
   } else if (filters.type !== undefined) {
     query = query.where('mime_type', '=', filters.type);
   }
-  return filters.name === undefined
-    ? query
-    : query.where('filename', 'ilike', `%${escapePattern(filters.name)}%`);
+  if (filters.name === undefined) return query;
+  const pattern = escapePattern(filters.name);
+  return filters.search === 'prefix'
+    ? query.where(sql<boolean>`lower(filename) LIKE lower(${pattern}) || '%'`)
+    : query.where('filename', 'ilike', `%${pattern}%`);
+}
+
+/** How names can be searched: anywhere in them, or by their beginning where the database has no trigrams. */
+export type NameSearch = 'substring' | 'prefix';
+
+/** What the indexes of this database answer quickly. */
+export async function nameSearchOf(db: Db): Promise<NameSearch> {
+  const { rows } = await sql<{ found: boolean }>`
+    SELECT to_regclass('files_name_search') IS NOT NULL AS found`.execute(db);
+  return rows[0]?.found === true ? 'substring' : 'prefix';
 }
 
 /** Makes text stand for itself in LIKE. */

@@ -17,10 +17,13 @@ import {
   trashFiles,
   type FileChange,
   type FileRow,
+  type NameSearch,
 } from './queries.js';
 
 export interface FileRoutesOptions {
   readonly db: Db;
+  /** How names can be searched; see `nameSearchOf`. */
+  readonly nameSearch: () => Promise<NameSearch>;
   readonly present: PresentFiles;
   /** The schema of what `present` makes of a file. */
   readonly fileViewSchema: TSchema;
@@ -104,7 +107,12 @@ export function fileRoutes(options: FileRoutesOptions): Routes {
       async (request, reply) => {
         const { projectId } = request.access;
         const page = readPage(request.query);
-        const found = await listFiles(db, projectId, page, readFilters(request.query));
+        const found = await listFiles(
+          db,
+          projectId,
+          page,
+          readFilters(request.query, await options.nameSearch()),
+        );
         const { rows, nextCursor } = cutPage(found, page.limit);
         reply.headers(nextLink(request.url, nextCursor));
         return { data: [...(await present(projectId, rows))], nextCursor };

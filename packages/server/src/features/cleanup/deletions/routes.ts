@@ -7,6 +7,7 @@ import { newId } from '../../../foundation/ids.js';
 import { Problem } from '../../../foundation/problems.js';
 import { enqueue } from '../../../foundation/queue/enqueue.js';
 import { filterMembers, readFilters } from '../../files/filters.js';
+import type { NameSearch } from '../../files/queries.js';
 import { deleteFilesJob } from './job.js';
 import {
   countRunningDeletions,
@@ -20,6 +21,8 @@ import {
 
 export interface DeletionRoutesOptions {
   readonly db: Db;
+  /** How names can be searched; see `nameSearchOf`. */
+  readonly nameSearch: () => Promise<NameSearch>;
   /** Where clients reach the server, without a slash at the end. */
   readonly publicUrl: string;
 }
@@ -60,7 +63,7 @@ const DeletionView = Type.Object({
 });
 
 /** Deleting many files at once: ordering it, following it, ending it. */
-export function deletionRoutes({ db, publicUrl }: DeletionRoutesOptions): Routes {
+export function deletionRoutes({ db, publicUrl, nameSearch }: DeletionRoutesOptions): Routes {
   return (app) => {
     app.post(
       '/projects/:id/files/delete',
@@ -81,7 +84,7 @@ export function deletionRoutes({ db, publicUrl }: DeletionRoutesOptions): Routes
       async (request, reply) => {
         const { projectId } = request.access;
         const { permanent = false } = request.body;
-        const scope = scopeOf(request.body);
+        const scope = scopeOf(request.body, await nameSearch());
         const row = await db.transaction().execute(async (tx) => {
           if ((await countRunningDeletions(tx, projectId, maxRunning)) >= maxRunning) {
             throw new Problem('too-many-requests', {
@@ -166,9 +169,9 @@ export function deletionRoutes({ db, publicUrl }: DeletionRoutesOptions): Routes
   };
 }
 
-function scopeOf({ ids, filter }: Static<typeof OrderBody>): DeletionScope {
+function scopeOf({ ids, filter }: Static<typeof OrderBody>, nameSearch: NameSearch): DeletionScope {
   if (ids !== undefined && filter === undefined) return { fileIds: ids };
-  if (ids === undefined && filter !== undefined) return { filter: readFilters(filter) };
+  if (ids === undefined && filter !== undefined) return { filter: readFilters(filter, nameSearch) };
   throw new Problem('invalid-request', {
     detail: 'Name the files by `ids` or by a `filter`.',
     errors: [{ pointer: '', detail: 'needs either ids or a filter' }],
