@@ -131,7 +131,7 @@ describe('the place of a key', () => {
 
   it.each([
     'a.txt',
-    `${project}`,
+    project,
     `${project}/files`,
     `${project}/files/${file}`,
     `${project}/files/${file}.1.jpg`,
