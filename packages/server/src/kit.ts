@@ -17,6 +17,13 @@ import { reportAbilities } from './features/cleanup/store-abilities.js';
 import { claimStore } from './features/cleanup/store-identity.js';
 import { purgeTrashJob } from './features/cleanup/trash.js';
 import { purgeFiles } from './features/cleanup/trash-queries.js';
+import { cleanupGauges } from './features/cleanup/gauges.js';
+import type { Remedies } from './features/cleanup/integrity/damage.js';
+import { checkIntegrityJob, createIntegrityWork } from './features/cleanup/integrity/job.js';
+import { integrityRoutes } from './features/cleanup/integrity/routes.js';
+import { createSweepWork, sweepBlobs } from './features/cleanup/sweep/job.js';
+import type { SweepOptions } from './features/cleanup/sweep/sweep.js';
+import { recordEvents } from './features/events/queries.js';
 import { changedFile, createChanges } from './features/delivery/changes.js';
 import { createDelivery } from './features/delivery/delivery.js';
 import { createLinks } from './features/delivery/links.js';
@@ -42,6 +49,7 @@ import {
 import { renderVariants, reviveVariants } from './features/variants/job.js';
 import { planVariants, type PlanOptions } from './features/variants/plan.js';
 import { collectVariants } from './features/variants/collect.js';
+import { renderAgain } from './features/variants/render-again.js';
 import { previewRoutes } from './features/variants/preview/routes.js';
 import type { Selection } from './features/variants/regenerate/choose.js';
 import { orderRegeneration, regenerateVariants } from './features/variants/regenerate/job.js';
@@ -53,7 +61,7 @@ import { createRequests, createVariantsWork } from './features/variants/variants
 import type { BlobStore } from './foundation/blobs/blob-store.js';
 import { openBlobStore, type BlobStoreOptions } from './foundation/blobs/open.js';
 import { systemClock } from './foundation/clock.js';
-import { openDatabase, type Database, type Tx } from './foundation/database/connect.js';
+import { openDatabase, type Database, type Db, type Tx } from './foundation/database/connect.js';
 import { startEmbedded } from './foundation/database/embedded.js';
 import { migrate } from './foundation/database/migrate.js';
 import { waitForDatabase } from './foundation/database/wait.js';
@@ -100,6 +108,8 @@ export interface Kit {
   readonly database: Database;
   readonly directUrl: string;
   readonly blobs: BlobStore;
+  /** What the process counts, whatever it does. */
+  readonly metrics: Metrics;
   /** Memory allocator of the decoders; tried out once, when the first are started. */
   readonly allocator: () => Promise<AllocatorEnvironment>;
   /** Closes the doors, then everything else in the opposite order of opening. */
@@ -207,12 +217,16 @@ export async function buildKit(settings: Settings, log: Log, name: string): Prom
     closers.opened(() => Promise.resolve(reporting.abort()));
     void reportAbilities(blobs, log, reporting.signal);
     let allocator: Promise<AllocatorEnvironment> | undefined;
+    const metrics = createMetrics({ own: true });
+    cleanupGauges(ground.database.db, metrics);
+    watchWork({ db: ground.database.db, metrics });
     return {
       settings,
       log,
       database: ground.database,
       directUrl: ground.directUrl,
       blobs,
+      metrics,
       allocator: () => (allocator ??= chooseAllocator(log)),
       ...closers,
     };
@@ -240,13 +254,11 @@ export function storeAddress(settings: Settings): StoreAddress {
 
 /** Builds the rooms behind the API. */
 export async function buildApi(kit: Kit): Promise<ApiRooms> {
-  const { settings, log, blobs } = kit;
+  const { settings, log, blobs, metrics } = kit;
   const { db } = kit.database;
   const { publicUrl } = settings;
   const clock = systemClock;
   const nameSearch = onceKnown(() => nameSearchOf(db));
-  const metrics = createMetrics({ own: true });
-  watchWork({ db, metrics });
   const { jwtSecret, linkSecret } = await secretsOf(settings);
   const { linkSecretPrevious } = settings;
 
@@ -367,6 +379,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
       }),
       deletionRoutes({ db, publicUrl, nameSearch }),
       jobRoutes({ db }),
+      integrityRoutes({ db }),
       regenerationRoutes({ db, publicUrl }),
       previewRoutes({
         db,
@@ -387,7 +400,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
 
 /** Builds the rooms behind background work. */
 export async function buildWork(kit: Kit): Promise<WorkRooms> {
-  const { settings, log, blobs } = kit;
+  const { settings, log, blobs, metrics } = kit;
   const { db } = kit.database;
   const temporaryFolder = join(settings.dataFolder, 'work');
   await mkdir(temporaryFolder, { recursive: true, mode: 0o700 });
@@ -427,6 +440,14 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
     uploadExpirySeconds: settings.uploadExpiryMs / 1000,
     trashSeconds: settings.trashDays * 24 * 60 * 60,
   });
+  const sweep = createSweepWork({
+    ...sweepOptions(settings, { db, blobs }),
+    metrics,
+    policy: settings.orphanSweep,
+  });
+  const { integrityBytesPerDay: bytesPerDay } = settings;
+  const integrity = createIntegrityWork({ db, blobs, remedies, metrics, bytesPerDay });
+  const rooms = [variants, uploads, cleanup, sweep, integrity];
   return {
     kinds: [
       renderVariants,
@@ -442,11 +463,35 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
       purgeTrashJob,
       purgeProjectJob,
       deleteFilesJob,
+      sweepBlobs,
+      checkIntegrityJob,
       ...housekeepingKinds,
     ],
-    handlers: [...variants.handlers, ...uploads.handlers, ...cleanup.handlers],
-    timetable: [...variants.timetable, ...uploads.timetable, ...cleanup.timetable],
+    handlers: rooms.flatMap(({ handlers }) => handlers),
+    timetable: rooms.flatMap(({ timetable }) => timetable),
     atMost: new Map([[importFileJob.name, settings.importConcurrency]]),
+  };
+}
+
+/** What is done about lost bytes. Nobody outside is told yet. */
+export const remedies: Remedies = {
+  renderAgain,
+  onDamage: (tx, { projectId, fileId, kind }) =>
+    recordEvents(tx, [{ projectId, type: 'file.damaged', subjectId: fileId, data: { kind } }]),
+};
+
+/** How the store is compared with the rows. */
+export function sweepOptions(
+  settings: Settings,
+  pair: { readonly db: Db; readonly blobs: BlobStore },
+): SweepOptions {
+  return {
+    ...pair,
+    graceSeconds: (settings.orphanGraceMs + settings.backupWindowMs) / 1000,
+    quarantineSeconds: settings.quarantineMs / 1000,
+    maxDeletes: settings.sweepMaxDeletes,
+    brakePercent: settings.sweepBrakePercent,
+    remedies,
   };
 }
 

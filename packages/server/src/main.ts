@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 import { Command, InvalidArgumentError } from 'commander';
 
+import type { CleanupCommand } from './commands/cleanup-scene.js';
 import { DemoError, runDemo } from './commands/demo.js';
 import { askHealth } from './commands/health.js';
+import { byteSize } from './config/kinds.js';
 import { ConfigError, describe, loadConfig, type ConfigOptions, type Settings } from './config.js';
 import { version } from './version.js';
 
@@ -85,6 +87,38 @@ storage
     },
   );
 program
+  .command('cleanup')
+  .description(
+    'what the timetable does, now: sweep, integrity, uploads, blobs, variants, keys, sessions, jobs; exit code 0 clean, 1 findings remain, 2 could not check',
+  )
+  .argument('<what>', 'which of them')
+  .option('--dry-run', 'sweep: check everything and change nothing')
+  .option('--delete', 'sweep: move blobs without a row into quarantine, and remove those whose time is over')
+  .option('--project <id>', 'sweep: only the blobs and rows of this project')
+  .option(
+    '--bytes <size>',
+    'integrity: read so much, such as 500MiB, instead of what is left of the day',
+    bytes,
+  )
+  .option('--json', 'sweep, integrity: one JSON object a line')
+  .action(async (what: string, options: Omit<CleanupCommand, 'what' | 'print' | 'remark' | 'signal'>) => {
+    try {
+      const { cleanupAndEnd } = await import('./commands/cleanup.js');
+      const interrupt = new AbortController();
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort());
+      process.exitCode = await cleanupAndEnd(settings({ demandSecrets: false }), {
+        ...options,
+        what,
+        print,
+        remark,
+        signal: interrupt.signal,
+      });
+    } catch (error) {
+      await complain(error);
+      process.exitCode = 2;
+    }
+  });
+program
   .command('config')
   .description('print the settings in force, secrets masked')
   .action(() => print(describe(settings({ demandSecrets: false }))));
@@ -120,6 +154,12 @@ function parallelism(text: string): number {
     throw new InvalidArgumentError('It must be a whole number from 1 to 64.');
   }
   return Number(text);
+}
+
+function bytes(text: string): number {
+  const parsed = byteSize({ min: '1', max: '8000TiB' }).parse(text, '');
+  if ('fault' in parsed) throw new InvalidArgumentError(`It must ${parsed.fault}.`);
+  return parsed.value;
 }
 
 function settings(options: Pick<ConfigOptions, 'demandSecrets'>): Settings {

@@ -6,6 +6,7 @@ import { loadConfig } from './config.js';
 import { openBlobStore } from './foundation/blobs/open.js';
 import { openDatabase } from './foundation/database/connect.js';
 import { createLog } from './foundation/log.js';
+import { createMetrics } from './foundation/metrics.js';
 import { createClosers, type Kit } from './kit.js';
 import { mountApi } from './web.js';
 
@@ -32,6 +33,7 @@ export async function openapiDocument(): Promise<object> {
     database,
     directUrl: '',
     blobs,
+    metrics: createMetrics(),
     allocator: () => Promise.resolve({}),
     ...createClosers(log),
   };

@@ -39,6 +39,7 @@ export const groups = [
   'Uploads',
   'Delivery',
   'Background work',
+  'Cleanup',
   'Imaging',
 ] as const;
 export type Group = (typeof groups)[number];
@@ -64,6 +65,7 @@ const accounts = inGroup('Accounts and secrets');
 const uploads = inGroup('Uploads');
 const delivery = inGroup('Delivery');
 const work = inGroup('Background work');
+const cleanup = inGroup('Cleanup');
 const imaging = inGroup('Imaging');
 
 /**
@@ -437,6 +439,49 @@ export const table = {
     kind: duration({ min: '2s', max: '1h' }),
     standard: '30s',
     doc: 'A job whose worker has been silent for this long is taken over by another.',
+  }),
+
+  orphanSweep: cleanup.given({
+    name: 'MBK_ORPHAN_SWEEP',
+    kind: oneOf('off', 'report', 'delete'),
+    standard: 'report',
+    doc: 'What is done every day about blobs without a row and rows without a blob. `report` tells of them, marks files whose original is lost and renders lost variants again. `delete` also moves blobs without a row into quarantine, and removes them later. `off` looks for none.',
+  }),
+  orphanGraceMs: cleanup.given({
+    name: 'MBK_ORPHAN_GRACE',
+    kind: duration({ min: '1s', max: '3650d' }),
+    standard: '24h',
+    doc: 'How long a blob without a row must have lain unchanged before the sweep takes it for one.',
+  }),
+  backupWindowMs: cleanup.given({
+    name: 'MBK_BACKUP_WINDOW',
+    kind: duration({ min: '0s', max: '3650d' }),
+    standard: '0s',
+    doc: 'Age of the oldest backup of the database that you may want to go back to; added to `MBK_ORPHAN_GRACE`.',
+  }),
+  quarantineMs: cleanup.given({
+    name: 'MBK_QUARANTINE',
+    kind: duration({ min: '1s', max: '3650d' }),
+    standard: '7d',
+    doc: 'How long a blob that the sweep has moved stays in `.quarantine/` before it is removed for good. It goes back by itself when a row names it again.',
+  }),
+  sweepMaxDeletes: cleanup.given({
+    name: 'MBK_SWEEP_MAX_DELETES',
+    kind: integer({ min: 1, max: 100_000 }),
+    standard: '1000',
+    doc: 'Most blobs that one sweep moves into quarantine, and most that it removes from there.',
+  }),
+  sweepBrakePercent: cleanup.given({
+    name: 'MBK_SWEEP_BRAKE',
+    kind: integer({ min: 0, max: 100 }),
+    standard: '10',
+    doc: 'Percent of the blobs seen that may be without a row, or of the rows without a blob. Beyond it, and beyond 100 of them, the sweep reports and does nothing. `100` turns the brake off.',
+  }),
+  integrityBytesPerDay: cleanup.given({
+    name: 'MBK_INTEGRITY_BYTES_PER_DAY',
+    kind: byteSize({ min: '0', max: '8000TiB' }),
+    standard: '10GiB',
+    doc: 'Bytes that are read from the store each day to compare blobs with their size and SHA-256, those first that were read longest ago. `0` reads none.',
   }),
 
   imagingProcesses: imaging.optional({

@@ -1,6 +1,7 @@
 import Type from 'typebox';
 
 import type { BlobStore } from '../../foundation/blobs/blob-store.js';
+import { placeOf } from '../../foundation/blobs/keys.js';
 import type { Db } from '../../foundation/database/connect.js';
 import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import { forgetFinished } from '../../foundation/queue/observe.js';
@@ -58,7 +59,11 @@ export function housekeepingHandlers({ db, blobs }: HousekeepingOptions): readon
       const fault = await storeFault({ db, blobs });
       if (fault !== undefined) return log.error(fault);
       // An honest upload at 64 KB/s takes days, and one of several requests may pause for as long.
-      const removed = await blobs.removeStaleTemporaries(staleTemporariesMs, (put) => isPutAlive(db, put));
+      // What is not of our layout is somebody else's, who shares the bucket.
+      const removed = await blobs.removeStaleTemporaries(
+        staleTemporariesMs,
+        async (put) => placeOf(put.key).kind === 'foreign' || (await isPutAlive(db, put)),
+      );
       count('puts', removed);
       if (removed > 0) log.info({ removed }, 'unfinished puts removed from the store');
     }),

@@ -9,6 +9,8 @@ import {
   isKey,
   isVariantName,
   originalKey,
+  placeOf,
+  stagingKey,
   variantKey,
 } from './keys.js';
 
@@ -106,6 +108,46 @@ describe('a key', () => {
         expect(pathname.startsWith('/root/folder/')).toBe(true);
       }),
     );
+  });
+});
+
+describe('the place of a key', () => {
+  it('is found for every key that is made here', () => {
+    const made: readonly (readonly [string, string | undefined])[] = [
+      [originalKey(project, file, 'jpg'), project],
+      [originalKey(project, file, 'jpg', 12), project],
+      [variantKey(project, 'card', file, 'webp'), project],
+      [variantKey(project, 'card.avif', file, 'avif', 2), project],
+      [variantKey(project, 'adhoc-0123abc', file, 'webp'), project],
+      [stagingKey(file), undefined],
+      [stagingKey(file, 1), undefined],
+    ];
+    for (const [key, projectId] of made) {
+      expect(placeOf(key)).toEqual({ kind: 'blob', projectId });
+      expect(placeOf(`.quarantine/${key}`)).toEqual({ kind: 'quarantine', key });
+    }
+    expect(placeOf('.mediablobkit/identity.json')).toEqual({ kind: 'own' });
+  });
+
+  it.each([
+    'a.txt',
+    project,
+    `${project}/files`,
+    `${project}/files/${file}`,
+    `${project}/files/${file}.1.jpg`,
+    `${project}/files/${file}.02.jpg`,
+    `${project}/files/${file}.JPG`,
+    `${project}/files/${file}.jpg/x`,
+    `${project}/files.webp/${file}.webp`,
+    `${project.slice(1)}A/files/${file}.jpg`,
+    `x${project}/files/${file}.jpg`,
+    `.staging/${file}/x`,
+    `.staging/x`,
+    `.quarantine/x`,
+    `.quarantine/.quarantine/${project}/files/${file}.jpg`,
+    `.mediablobkit`,
+  ])('is foreign for %s', (key) => {
+    expect(placeOf(key)).toEqual({ kind: 'foreign' });
   });
 });
 

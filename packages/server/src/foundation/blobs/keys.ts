@@ -48,6 +48,39 @@ export function isExtension(text: string): boolean {
   return /^[a-z0-9]{1,10}$/.test(text);
 }
 
+/** Where the sweep keeps blobs that no row names until they are removed: `.quarantine/{key}`. */
+export const quarantineFolder = '.quarantine/';
+
+/** What the layout makes of a key that a listing shows. */
+export type Place =
+  /** Bytes that a row should name. `projectId` is undefined for uploads under way. */
+  | { readonly kind: 'blob'; readonly projectId: string | undefined }
+  | { readonly kind: 'own' }
+  /** `key` is where the blob was. */
+  | { readonly kind: 'quarantine'; readonly key: string }
+  /** Nothing that this program has made. */
+  | { readonly kind: 'foreign' };
+
+const fileNamePattern = /^([^.]+)(?:\.(?:[2-9]|[1-9]\d{1,14}))?\.([a-z0-9]{1,10})$/;
+const stagingPattern = /^\.staging\/([^./]+)(?:\.\d{1,15})?$/;
+
+/** Tells what a key is by its form alone; only keys of exactly our layout are not foreign. */
+export function placeOf(key: string): Place {
+  if (key.startsWith(ownFolder)) return { kind: 'own' };
+  if (key.startsWith(quarantineFolder)) {
+    const inside = key.slice(quarantineFolder.length);
+    return placeOf(inside).kind === 'blob' ? { kind: 'quarantine', key: inside } : { kind: 'foreign' };
+  }
+  const staged = stagingPattern.exec(key)?.[1];
+  if (staged !== undefined)
+    return isId(staged) ? { kind: 'blob', projectId: undefined } : { kind: 'foreign' };
+  const [projectId = '', folder = '', name = '', ...rest] = key.split('/');
+  const fileId = fileNamePattern.exec(name)?.[1] ?? '';
+  const ours =
+    rest.length === 0 && isId(projectId) && isId(fileId) && (folder === 'files' || isStoredName(folder));
+  return ours ? { kind: 'blob', projectId } : { kind: 'foreign' };
+}
+
 function fileName(fileId: string, extension: string, generation: number): string {
   if (!isExtension(extension)) throw new RangeError(`not an extension: ${JSON.stringify(extension)}`);
   if (!Number.isSafeInteger(generation) || generation < 1) {

@@ -100,6 +100,7 @@ export interface Files {
   height: number | null;
   id: string;
   integrity: Generated<string>;
+  integrity_checked_at: Timestamp | null;
   metadata: Generated<Json>;
   mime_type: string;
   project_id: string;
@@ -158,6 +159,12 @@ export interface Installation {
   only_row: Generated<boolean>;
 }
 
+export interface IntegrityDays {
+  blobs: Generated<number>;
+  bytes: Generated<number>;
+  day: Timestamp;
+}
+
 export interface Projects {
   created_at: Generated<Timestamp>;
   deleted_at: Timestamp | null;
@@ -178,6 +185,16 @@ export interface ProjectUsage {
   reserved_files: Generated<number>;
   trash_bytes: Generated<number>;
   variant_bytes: Generated<number>;
+}
+
+export interface QuarantinedBlobs {
+  key: string;
+  last_error: string | null;
+  modified_at: Timestamp | null;
+  moved_at: Timestamp | null;
+  project_id: string | null;
+  quarantined_at: Generated<Timestamp>;
+  size: number;
 }
 
 export interface RefreshTokens {
@@ -240,6 +257,51 @@ export interface Sessions {
   revoked_reason: string | null;
   user_agent: string | null;
   user_id: string;
+}
+
+export interface SweepFindings {
+  detail: string | null;
+  file_id: string | null;
+  key: string;
+  kind: string;
+  modified_at: Timestamp | null;
+  outcome: string | null;
+  project_id: string | null;
+  size: number | null;
+  sweep_id: string;
+  upload_id: Generated<string>;
+  variant: string | null;
+  why: string;
+}
+
+export interface Sweeps {
+  blobs_seen: Generated<number>;
+  bytes_seen: Generated<number>;
+  created_at: Generated<Timestamp>;
+  dropped_puts: Generated<number>;
+  failures: Generated<number>;
+  finished_at: Timestamp | null;
+  foreign_objects: Generated<number>;
+  held_until: Timestamp;
+  holder: string;
+  id: string;
+  mended: Generated<number>;
+  missing: Generated<number>;
+  mode: string;
+  orphan_bytes: Generated<number>;
+  orphans: Generated<number>;
+  position: Generated<string>;
+  project_id: string | null;
+  quarantined: Generated<number>;
+  refusal: string | null;
+  removed: Generated<number>;
+  restored: Generated<number>;
+  rows_seen: Generated<number>;
+  status: Generated<string>;
+  token: string;
+  unfinished_puts: Generated<number>;
+  updated_at: Generated<Timestamp>;
+  vanished: Generated<number>;
 }
 
 export interface Timetable {
@@ -332,6 +394,8 @@ export interface Variants {
   file_id: string;
   generation: Generated<number>;
   height: number | null;
+  integrity: Generated<string>;
+  integrity_checked_at: Timestamp | null;
   lazy: Generated<boolean>;
   mime_type: string | null;
   name: string;
@@ -374,13 +438,17 @@ export interface DB {
   finished_jobs: FinishedJobs;
   imports: Imports;
   installation: Installation;
+  integrity_days: IntegrityDays;
   project_usage: ProjectUsage;
   projects: Projects;
+  quarantined_blobs: QuarantinedBlobs;
   refresh_tokens: RefreshTokens;
   regenerations: Regenerations;
   removed_variants: RemovedVariants;
   running_jobs: RunningJobs;
   sessions: Sessions;
+  sweep_findings: SweepFindings;
+  sweeps: Sweeps;
   timetable: Timetable;
   tombstones: Tombstones;
   upload_keys: UploadKeys;

@@ -1,0 +1,118 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+import { createSweepScene, type SweepScene } from '../../test/sweep-scene.js';
+import { writeIdentity } from '../foundation/blobs/identity.js';
+import { openDiskStore } from '../foundation/blobs/disk.js';
+import { newId } from '../foundation/ids.js';
+
+const main = join(import.meta.dirname, '../../dist/main.js');
+
+let scene: SweepScene;
+beforeEach(async () => {
+  scene = await createSweepScene();
+  await scene.file();
+});
+afterEach(async () => {
+  await scene.close();
+  await rm(dataFolder(), { recursive: true, force: true });
+});
+
+interface Ended {
+  readonly code: number | null;
+  readonly out: string;
+  readonly error: string;
+}
+
+/** Runs `mediablobkit cleanup …` of the built program on the scene's database and store. */
+async function cleanup(args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+  const child = spawn(process.execPath, [main, 'cleanup', ...args], {
+    cwd: scene.folder,
+    env: {
+      PATH: process.env['PATH'],
+      DATABASE_URL: scene.testDatabase.url,
+      MBK_DATA_FOLDER: dataFolder(),
+      LOG_LEVEL: 'error',
+      ...env,
+    },
+  });
+  const [out, error, [code]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'close') as Promise<[number | null]>,
+  ]);
+  return { code, out, error };
+}
+
+/** The disk store is `blobs` in the data folder. */
+const dataFolder = (): string => `${scene.folder}-data`;
+async function layStore(): Promise<void> {
+  await mkdir(dataFolder());
+  await rename(scene.folder, join(dataFolder(), 'blobs'));
+  await mkdir(scene.folder);
+}
+
+describe('mediablobkit cleanup sweep', () => {
+  it('says each finding in a line, and how it ended in its exit code', async () => {
+    const key = await scene.blob(scene.strayKey());
+    await scene.blob('readme.txt');
+    await layStore();
+    const dry = await cleanup(['sweep', '--dry-run']);
+    expect(dry).toMatchObject({ code: 1, error: '' });
+    expect(dry.out).toContain(`without a row: ${key}: 16 B, 2 d old, no row names it\n`);
+    expect(dry.out).toContain('foreign: readme.txt: ');
+    expect(dry.out).toContain('Seen: 2 blobs, 35 B; 1 rows (dry-run).');
+
+    const done = await cleanup(['sweep', '--delete', '--json']);
+    expect(done).toMatchObject({ code: 0, error: '' });
+    const lines = done.out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(lines).toMatchObject([
+      { type: 'finding', kind: 'foreign', key: 'readme.txt', outcome: null },
+      { type: 'finding', kind: 'orphan', key, size: 16, outcome: 'quarantined' },
+      { type: 'summary', mode: 'delete', orphans: 1, quarantined: 1, remaining: 0, refusal: null },
+    ]);
+    expect(await cleanup(['sweep'])).toMatchObject({ code: 0 });
+
+    const store = await openDiskStore({ folder: join(dataFolder(), 'blobs') });
+    await writeIdentity(store, newId());
+    await store.close();
+    const refused = await cleanup(['sweep', '--delete']);
+    expect(refused).toMatchObject({ code: 2, out: '' });
+    expect(refused.error).toContain('the mark of another installation');
+  }, 60_000);
+});
+
+it('mediablobkit cleanup integrity reads, and says what is lost', async () => {
+  const lost = await scene.file();
+  await scene.blobs.delete(lost.key);
+  await layStore();
+  const first = await cleanup(['integrity', '--bytes', '1MiB']);
+  expect(first).toMatchObject({ code: 1, error: '' });
+  expect(first.out).toContain(`missing: ${lost.key}: 19 B, it is not in the store; its file is marked\n`);
+  expect(first.out).toContain('Read: 2 blobs, 19 B; 1 missing, 0 corrupt');
+  const nothing = await cleanup(['integrity'], { MBK_INTEGRITY_BYTES_PER_DAY: '0' });
+  expect(nothing).toMatchObject({ code: 2, error: expect.stringContaining('--bytes') });
+}, 60_000);
+
+it('other cleanups run what the timetable runs; what means nothing is refused', async () => {
+  await layStore();
+  expect(await cleanup(['jobs'])).toMatchObject({ code: 0, out: 'forget-jobs: done\n' });
+  expect(await cleanup(['variants'])).toMatchObject({ code: 0, out: 'collect-variants: done\n' });
+  const unknown = await cleanup(['everything']);
+  expect(unknown).toMatchObject({
+    code: 2,
+    error: expect.stringContaining('There is no cleanup of everything'),
+  });
+  const both = await cleanup(['sweep', '--dry-run', '--delete']);
+  expect(both).toMatchObject({ code: 2, error: expect.stringContaining('exclude each other') });
+  const odd = await cleanup(['jobs', '--delete']);
+  expect(odd).toMatchObject({ code: 2, error: expect.stringContaining('means nothing') });
+}, 60_000);

@@ -1,0 +1,7 @@
+import { describe } from 'vitest';
+
+import { sweepTraffic } from '../sweep-traffic.suite.js';
+
+describe('the sweep beside everything else', () => {
+  sweepTraffic(100);
+});
