@@ -11,6 +11,7 @@ import { createAccounts } from './features/accounts/accounts.js';
 import { createCleanup, expireUploadsJob, lateWriteSeconds } from './features/cleanup/cleanup.js';
 import { deleteFilesJob } from './features/cleanup/deletions/job.js';
 import { deletionRoutes } from './features/cleanup/deletions/routes.js';
+import type { FsckOptions } from './features/cleanup/fsck/fsck.js';
 import { housekeepingKinds } from './features/cleanup/housekeeping.js';
 import { orderPurge, purgeProjectJob } from './features/cleanup/projects/purge-job.js';
 import { reportAbilities } from './features/cleanup/store-abilities.js';
@@ -88,6 +89,8 @@ const longestSilenceMs = 30_000;
 /** Requests that one process holds for variants at once; each is a socket and a timer. */
 const maxWaiters = 1_000;
 
+/** Seconds after which work that nobody does is lost: the timetable looks every minute, and plans anew after 20. */
+const fsckSlackSeconds = 30 * 60;
 /** Previews that wait for the one decoder that makes them; each holds an original on the disk. */
 const maxPreviews = 8;
 
@@ -491,6 +494,23 @@ export function sweepOptions(
     quarantineSeconds: settings.quarantineMs / 1000,
     maxDeletes: settings.sweepMaxDeletes,
     brakePercent: settings.sweepBrakePercent,
+    remedies,
+  };
+}
+
+/** What `fsck` needs to know: what is under way has twice the time that those who see to it need. */
+export function fsckOptions(
+  settings: Settings,
+  pair: { readonly db: Db; readonly blobs: BlobStore },
+): FsckOptions {
+  return {
+    ...pair,
+    bounds: {
+      uploadStaleSeconds: settings.uploadStaleMs / 1000,
+      uploadExpirySeconds: settings.uploadExpiryMs / 1000,
+      slackSeconds: fsckSlackSeconds,
+    },
+    graceSeconds: (settings.orphanGraceMs + settings.backupWindowMs) / 1000,
     remedies,
   };
 }

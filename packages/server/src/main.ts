@@ -119,6 +119,33 @@ program
     }
   });
 program
+  .command('fsck')
+  .description(
+    'check what must hold of rows and blobs, and name what does not; exit code 0 clean, 1 violations remain, 2 could not check',
+  )
+  .option('--deep', 'also read all bytes and compare their SHA-256')
+  .option(
+    '--repair',
+    'do what is safe: count anew, release, take out of the queue, render again; nothing is deleted',
+  )
+  .option('--json', 'one JSON object at the end')
+  .action(async (options: { deep?: boolean; repair?: boolean; json?: boolean }) => {
+    try {
+      const { fsckAndEnd } = await import('./commands/fsck.js');
+      const interrupt = new AbortController();
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort());
+      process.exitCode = await fsckAndEnd(settings({ demandSecrets: false }), {
+        ...options,
+        print,
+        remark,
+        signal: interrupt.signal,
+      });
+    } catch (error) {
+      await complain(error);
+      process.exitCode = 2;
+    }
+  });
+program
   .command('config')
   .description('print the settings in force, secrets masked')
   .action(() => print(describe(settings({ demandSecrets: false }))));

@@ -32,6 +32,8 @@ export interface Batch {
   readonly unheld: readonly BlobStat[];
   /** Rows whose blobs were not listed. */
   readonly unlisted: readonly HeldName[];
+  /** Blobs of another size than their rows say. */
+  readonly unequal: readonly { readonly row: HeldName; readonly blob: BlobStat }[];
   readonly foreign: readonly BlobStat[];
   /** Blobs below `.quarantine/`, under the keys that they had before. */
   readonly quarantined: readonly BlobStat[];
@@ -74,6 +76,7 @@ function sort(batch: Collected, blob: BlobStat, row: HeldName | undefined): void
     batch.blobs += 1;
     batch.bytes += blob.size;
     if (!row) batch.unheld.push(blob);
+    else if (row.size !== blob.size) batch.unequal.push({ row, blob });
   } else if (place.kind === 'quarantine') {
     batch.quarantined.push({ ...blob, key: place.key });
   } else if (place.kind === 'foreign') {
@@ -89,6 +92,7 @@ interface Collected extends Batch {
   rows: number;
   readonly unheld: BlobStat[];
   readonly unlisted: HeldName[];
+  readonly unequal: { readonly row: HeldName; readonly blob: BlobStat }[];
   readonly foreign: BlobStat[];
   readonly quarantined: BlobStat[];
 }
@@ -102,13 +106,14 @@ function emptyBatch(): Collected {
     rows: 0,
     unheld: [],
     unlisted: [],
+    unequal: [],
     foreign: [],
     quarantined: [],
   };
 }
 
-function suspectsOf({ unheld, unlisted, foreign, quarantined }: Batch): number {
-  return unheld.length + unlisted.length + foreign.length + quarantined.length;
+function suspectsOf({ unheld, unlisted, unequal, foreign, quarantined }: Batch): number {
+  return unheld.length + unlisted.length + unequal.length + foreign.length + quarantined.length;
 }
 
 async function* inOrder(listing: AsyncIterable<BlobStat>, position: string): AsyncGenerator<BlobStat> {
