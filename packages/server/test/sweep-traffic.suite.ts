@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 
 import { bury } from '../src/features/files/queries.js';
 import { inTransaction } from '../src/features/projects/queries.js';
+import type { BlobStore } from '../src/foundation/blobs/blob-store.js';
 import { quarantineFolder, variantKey } from '../src/foundation/blobs/keys.js';
 import { createSweepScene, type SceneFile, type SweepScene } from './sweep-scene.js';
 import { multipartBody } from './upload-kit.js';
@@ -17,16 +18,24 @@ const mostPlanted = 20;
  * and replaced, files removed, and buried keys purged. No living blob may be touched, no living row be taken for one
  * without a blob, and every planted orphan must go.
  */
-export function sweepTraffic(rounds: number): void {
+export function sweepTraffic(
+  rounds: number,
+  open: () => Promise<BlobStore | undefined> = () => Promise.resolve(undefined),
+): void {
   let scene: SweepScene;
+  let backing: BlobStore | undefined;
   const planted: string[] = [];
   const failures: unknown[] = [];
 
   beforeAll(async () => {
-    scene = await createSweepScene({ poolSize: 20 });
+    backing = await open();
+    scene = await createSweepScene({ poolSize: 20, ...(backing ? { backing } : {}) });
     await scene.file();
   });
-  afterAll(() => scene.close());
+  afterAll(async () => {
+    await scene.close();
+    await backing?.close();
+  });
 
   it(`${rounds} sweeps during traffic touch no living blob`, { timeout: 600_000 }, async () => {
     let stopped = false;

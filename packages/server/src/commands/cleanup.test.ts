@@ -29,9 +29,9 @@ interface Ended {
   readonly error: string;
 }
 
-/** Runs `mediablobkit cleanup …` of the built program on the scene's database and store. */
-async function cleanup(args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
-  const child = spawn(process.execPath, [main, 'cleanup', ...args], {
+/** Starts `mediablobkit cleanup …` of the built program on the scene's database and store. */
+function start(args: readonly string[], env: Record<string, string> = {}) {
+  return spawn(process.execPath, [main, 'cleanup', ...args], {
     cwd: scene.folder,
     env: {
       PATH: process.env['PATH'],
@@ -41,6 +41,11 @@ async function cleanup(args: readonly string[], env: Record<string, string> = {}
       ...env,
     },
   });
+}
+
+/** Runs it to its end. */
+async function cleanup(args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+  const child = start(args, env);
   const [out, error, [code]] = await Promise.all([
     text(child.stdout),
     text(child.stderr),
@@ -89,6 +94,38 @@ describe('mediablobkit cleanup sweep', () => {
     expect(refused.error).toContain('the mark of another installation');
   }, 60_000);
 });
+
+it('a sweep that is killed in the middle of its moves is continued by the next', async () => {
+  const keys: string[] = [];
+  for (let n = 0; n < 400; n += 1) keys.push(await scene.blob(scene.strayKey()));
+  await layStore();
+  const { db } = scene;
+  const env = { MBK_SWEEP_BRAKE: '100' };
+  const child = start(['sweep', '--delete'], env);
+  const moved = async (): Promise<number> =>
+    (await db.selectFrom('quarantined_blobs').select('key').where('moved_at', 'is not', null).execute())
+      .length;
+  await expect.poll(moved, { interval: 5, timeout: 30_000 }).toBeGreaterThan(20);
+  child.kill('SIGKILL');
+  await once(child, 'close');
+  expect(await moved()).toBeLessThan(400);
+  // Somebody who comes at once is told to wait; then the lease is over.
+  expect(await cleanup(['sweep', '--delete'], env)).toMatchObject({ code: 2 });
+  await db
+    .updateTable('sweeps')
+    .set({ held_until: new Date(0) })
+    .execute();
+  const end = await cleanup(['sweep', '--delete', '--json'], env);
+  expect(end).toMatchObject({ code: 0, error: '' });
+  const summary = JSON.parse(end.out.trim().split('\n').at(-1) ?? '') as object;
+  // Each was counted once, though some had been moved when nobody could write it down any more.
+  expect(summary).toMatchObject({ blobs: 401, orphans: 400, quarantined: 400, failures: 0 });
+  const store = await openDiskStore({ folder: join(dataFolder(), 'blobs') });
+  const aside: string[] = [];
+  for await (const { key } of store.list({ prefix: '.quarantine/' })) aside.push(key);
+  await store.close();
+  expect(aside).toEqual(keys.sort().map((key) => `.quarantine/${key}`));
+}, 60_000);
 
 it('mediablobkit cleanup integrity reads, and says what is lost', async () => {
   const lost = await scene.file();

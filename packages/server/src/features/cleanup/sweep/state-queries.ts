@@ -143,7 +143,16 @@ export async function endSweep(
     assertHeld(numUpdatedRows);
     const row = await endRow(tx, sweep.id, end);
     if (end.status === 'finished') {
-      await tx.deleteFrom('sweep_findings').where('sweep_id', '<>', sweep.id).execute();
+      // What a sweep of the whole store has found stays until the next of that kind.
+      const outdated = tx.selectFrom('sweeps').select('id').where('id', '<>', sweep.id);
+      await tx
+        .deleteFrom('sweep_findings')
+        .where(
+          'sweep_id',
+          'in',
+          row.project_id === null ? outdated : outdated.where('project_id', 'is not', null),
+        )
+        .execute();
     }
     await tx
       .deleteFrom('sweeps')
@@ -163,12 +172,13 @@ export async function endSweep(
 /** Ended sweeps whose numbers are kept. */
 const rememberedSweeps = 30;
 
-/** The sweep that finished last, and whose findings are kept. */
+/** The sweep of the whole store that finished last, and whose findings are kept. */
 export async function lastSweep(db: Db): Promise<SweepRow | undefined> {
   return db
     .selectFrom('sweeps')
     .selectAll()
     .where('status', '=', 'finished')
+    .where('project_id', 'is', null)
     .where('finished_at', 'is not', null)
     .orderBy('finished_at', 'desc')
     .limit(1)

@@ -6,7 +6,7 @@ import { identityKey, writeIdentity } from '../../../foundation/blobs/identity.j
 import { newId } from '../../../foundation/ids.js';
 import { adoptStore } from '../store-identity.js';
 import { brake } from './brake.js';
-import { SweepLost, takeSweep } from './state-queries.js';
+import { lastSweep, SweepLost, takeSweep } from './state-queries.js';
 import { remainingOf } from './sweep.js';
 
 let scene: SweepScene;
@@ -200,4 +200,11 @@ it('keeps the findings of the last sweep only', async () => {
   const [first, second] = [await scene.swept('report'), await scene.swept('report')];
   expect(await scene.findings(first)).toEqual([]);
   expect(await scene.findings(second)).toHaveLength(2);
+  // One of a project takes nothing from that of the whole store.
+  const part = await scene.swept('report', { projectId: scene.projectId });
+  expect([await scene.findings(second), await scene.findings(part)]).toMatchObject([
+    { length: 2 },
+    { length: 2 },
+  ]);
+  expect(await lastSweep(scene.db)).toMatchObject({ id: second.id });
 });
