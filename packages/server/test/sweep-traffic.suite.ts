@@ -213,11 +213,15 @@ async function removeFile(scene: SweepScene): Promise<void> {
       .returning(['s3_key', 'pending_key'])
       .execute();
     await tx.deleteFrom('files').where('id', '=', file.id).execute();
-    const keys = [row.s3_key, ...variants.flatMap((one) => [one.s3_key, one.pending_key])];
-    await bury(
-      tx,
-      keys.flatMap((key) => (key === null ? [] : [{ key, projectId, reason: 'file purged' }])),
-    );
+    const grave = { projectId, reason: 'file purged' };
+    const named = (key: string | null) => (key === null ? [] : [key]);
+    await bury(tx, [
+      ...[row.s3_key, ...variants.flatMap(({ s3_key: key }) => named(key))].map((key) => ({ key, ...grave })),
+      // Its writer may be late: the key stays buried for as long as that takes.
+      ...variants
+        .flatMap(({ pending_key: key }) => named(key))
+        .map((key) => ({ key, ...grave, againAfter: 900 })),
+    ]);
   });
 }
 
