@@ -14,7 +14,13 @@ import { table, type Setting, type SettingKey, type Values } from './config/tabl
 
 /** What is worked out from other settings when it is not set. */
 type Derived =
-  'publicUrl' | 'store' | 's3ForcePathStyle' | 'jobConcurrency' | 'importConcurrency' | 'imagingProcesses';
+  | 'publicUrl'
+  | 'pagesUrl'
+  | 'store'
+  | 's3ForcePathStyle'
+  | 'jobConcurrency'
+  | 'importConcurrency'
+  | 'imagingProcesses';
 
 /**
  * The settings of a process, frozen. Durations are in milliseconds (`…Ms`), sizes in bytes. Printing or
@@ -23,6 +29,8 @@ type Derived =
 export interface Settings extends Omit<Values, Derived> {
   /** No slash at its end. */
   readonly publicUrl: string;
+  /** No slash at its end. */
+  readonly pagesUrl: string;
   readonly store: 'disk' | 's3';
   /** Everything of the S3 store together; undefined with `store: 'disk'`. */
   readonly s3: S3Settings | undefined;
@@ -191,9 +199,11 @@ function derive(values: Values): Omit<Settings, 'sources' | 'programFolders'> {
   const imagingProcesses = values.imagingProcesses ?? Math.min(256, availableParallelism());
   const jobConcurrency = values.jobConcurrency ?? Math.max(4, imagingProcesses);
   const s3 = usesS3(values) ? s3Settings(values) : undefined;
+  const publicUrl = values.publicUrl ?? `http://localhost:${values.port}`;
   return {
     ...values,
-    publicUrl: values.publicUrl ?? `http://localhost:${values.port}`,
+    publicUrl,
+    pagesUrl: values.pagesUrl ?? `${publicUrl}/console`,
     store: s3 ? 's3' : 'disk',
     s3,
     s3Region: s3?.region ?? values.s3Region,

@@ -5,8 +5,9 @@ import { loadOrCreateSecrets } from './config/secrets.js';
 import type { StoreAddress } from './config/store-address.js';
 import type { Settings } from './config.js';
 import type { Identify } from './features/access/caller.js';
-import { createProofCache } from './features/access/proof-cache.js';
-import { findFileTarget, type Target } from './features/access/queries.js';
+import { createContentTargets } from './features/access/content-targets.js';
+import { hearAccessNotice } from './features/access/notices.js';
+import type { Target } from './features/access/queries.js';
 import { createAccounts } from './features/accounts/accounts.js';
 import { createCleanup, expireUploadsJob } from './features/cleanup/cleanup.js';
 import { housekeepingKinds } from './features/cleanup/housekeeping.js';
@@ -110,9 +111,11 @@ export interface ApiRooms {
   readonly uploads: Uploads;
   readonly metrics: Metrics;
   /** What the guard remembers of files whose bytes are asked for. */
-  readonly findContentTarget: (fileId: string) => Promise<Target | undefined>;
+  readonly findContentTarget: (fileId: string, userId: string | undefined) => Promise<Target | undefined>;
   /** To be told what the database says on `deliveryChannel`. */
   readonly onDeliveryNotice: (notice: string) => void;
+  /** To be told what the database says on `accessChannel`. */
+  readonly onAccessNotice: (notice: string) => void;
 }
 
 /** What background work is made of. */
@@ -252,10 +255,16 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
   });
   // Filled below: rooms of lower floors tell those above them what they have changed.
   const changes = createChanges();
+  const targets = createContentTargets({ db, clock });
   const projects = createProjects({
     db,
     log,
     publicUrl,
+    pagesUrl: settings.pagesUrl,
+    onMembersChanged: () => {
+      targets.forgetMembers();
+      changes.tell(undefined);
+    },
     onCommitted: () => changes.tell(undefined),
     onSettingsChanged: (tx, { id, settings: now }, { settings: before }) =>
       settingsChanged(tx, id, before, now),
@@ -325,11 +334,9 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     accelPrefix: settings.store === 'disk' ? settings.accelRedirect : undefined,
     metrics,
   });
-  const targets = createProofCache({ find: (fileId) => findFileTarget(db, fileId), clock });
   changes.hear((fileId) => {
     delivery.forget(fileId);
-    if (fileId === undefined) targets.forgetAll();
-    else targets.forget(fileId);
+    targets.forget(fileId);
   });
   return {
     identify: [links.identify, keys.identify, accounts.identify],
@@ -357,7 +364,16 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     ],
     uploads,
     metrics,
-    findContentTarget: (fileId) => targets.get(fileId),
+    findContentTarget: (fileId, userId) => targets.find(fileId, userId),
+    onAccessNotice: (notice) =>
+      hearAccessNotice(
+        {
+          forgetSessions: (id) => accounts.forget(id),
+          forgetKeys: () => keys.forget(),
+          forgetMembers: () => targets.forgetMembers(),
+        },
+        notice,
+      ),
     onDeliveryNotice: (notice) => changes.tell(changedFile(notice)),
   };
 }

@@ -120,7 +120,13 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
   const keys = createKeys({ db, log, clock });
   const app = createApp({ log, trustedProxies: [] });
   guardRoutes(app, { db, identify: [accounts.identify, keys.identify, ...(options.identify ?? [])] });
-  const projects = createProjects({ db, log, publicUrl, ...options.projects });
+  const projects = createProjects({
+    db,
+    log,
+    publicUrl,
+    pagesUrl: `${publicUrl}/console`,
+    ...options.projects,
+  });
   const further = typeof options.routes === 'function' ? options.routes(db) : (options.routes ?? []);
   for (const routes of [accounts.routes, projects.routes, keys.routes, ...further]) routes(app);
   await app.ready();

@@ -89,6 +89,12 @@ export const table = {
     otherwise: '`http://localhost:PORT`',
     doc: 'Where clients reach this server. Every link in an answer begins with it. A path is allowed.',
   }),
+  pagesUrl: server.optional({
+    name: 'MBK_PAGES_URL',
+    kind: webUrl({ path: 'allowed' }),
+    otherwise: '`MBK_PUBLIC_URL` followed by `/console`',
+    doc: 'Where people open links to join, to reset a password, to verify an address: `/invitation`, `/join`, `/reset-password` and `/verify-email` below it, with the token in the fragment.',
+  }),
   dataFolder: server.given({
     name: 'MBK_DATA_FOLDER',
     kind: folder(),

@@ -38,6 +38,8 @@ export interface AccountsOptions {
 export interface Accounts {
   readonly routes: Routes;
   readonly identify: Identify;
+  /** Forgets what is remembered of a session; undefined: of all. */
+  forget(sessionId: string | undefined): void;
 }
 
 /** People, their passwords and their sessions. */
@@ -71,5 +73,9 @@ export async function createAccounts(options: AccountsOptions): Promise<Accounts
     publicUrl: options.publicUrl,
     lifetimeSeconds: refreshTokenSeconds,
   });
-  return { routes: accountRoutes({ db, people, sessions, cookie }), identify: sessions.identify };
+  return {
+    routes: accountRoutes({ db, people, sessions, cookie }),
+    identify: sessions.identify,
+    forget: (sessionId) => sessions.forget(sessionId),
+  };
 }

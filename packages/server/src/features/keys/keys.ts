@@ -21,6 +21,8 @@ export interface KeysOptions {
 export interface Keys {
   readonly routes: Routes;
   readonly identify: Identify;
+  /** Forgets what is remembered of keys. */
+  forget(): void;
 }
 
 const minuteMs = 60_000;
@@ -76,6 +78,7 @@ export function createKeys({ db, log, clock = systemClock }: KeysOptions): Keys 
 
   return {
     routes: keyRoutes(operations),
+    forget: () => living.forgetAll(),
     async identify(request) {
       const text = sentKey(request.headers);
       if (text === undefined) return undefined;
