@@ -119,7 +119,7 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
   });
   const keys = createKeys({ db, log, clock });
   const app = createApp({ log, trustedProxies: [] });
-  guardRoutes(app, { db, identify: [accounts.identify, keys.identify, ...(options.identify ?? [])] });
+  guardRoutes(app, { db, identify: [keys.identify, accounts.identify, ...(options.identify ?? [])] });
   const projects = createProjects({
     db,
     log,
