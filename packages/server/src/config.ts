@@ -159,6 +159,14 @@ function crossFaults(values: Values, broken: ReadonlySet<SettingKey>, demandSecr
     if (values.linkSecretPrevious === values.jwtSecret)
       faults.push('MBK_LINK_SECRET_PREVIOUS and MBK_JWT_SECRET must differ.');
   }
+  if (values.jwtSecretPrevious !== undefined) {
+    if (values.jwtSecretPrevious === values.jwtSecret)
+      faults.push('MBK_JWT_SECRET_PREVIOUS must be the secret of before, not that of MBK_JWT_SECRET.');
+    if (values.jwtSecretPrevious === values.linkSecret)
+      faults.push('MBK_JWT_SECRET_PREVIOUS and MBK_LINK_SECRET must differ.');
+  }
+  if (has('smtpUrl')) demand('mailFrom', 'MBK_SMTP_URL needs it.');
+  if (has('mailFrom')) demand('smtpUrl', 'MBK_MAIL_FROM is set and needs it beside.');
   if (values.linkMaxLifetimeMs < values.linkLifetimeMs)
     faults.push('MBK_LINK_MAX_LIFETIME must not be shorter than MBK_LINK_LIFETIME.');
   if (has('databaseDirectUrl')) demand('databaseUrl', 'MBK_DATABASE_DIRECT_URL is set and needs it beside.');

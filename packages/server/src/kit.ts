@@ -9,6 +9,7 @@ import { createContentTargets } from './features/access/content-targets.js';
 import { hearAccessNotice } from './features/access/notices.js';
 import type { Target } from './features/access/queries.js';
 import { createAccounts } from './features/accounts/accounts.js';
+import { createAccountMail, sendAccountMail } from './features/accounts/mail.js';
 import { createCleanup, expireUploadsJob } from './features/cleanup/cleanup.js';
 import { housekeepingKinds } from './features/cleanup/housekeeping.js';
 import { reportAbilities } from './features/cleanup/store-abilities.js';
@@ -57,6 +58,7 @@ import type { Imaging } from './foundation/imaging/imaging.js';
 import { createImaging } from './foundation/imaging/pool.js';
 import { createPosters, type Posters } from './foundation/imaging/poster.js';
 import type { Log } from './foundation/log.js';
+import { createMailer, type Mailer } from './foundation/mail.js';
 import { createMetrics, type Metrics } from './foundation/metrics.js';
 import { cancel } from './foundation/queue/cancel.js';
 import type { JobHandler, JobKind, TimetableEntry } from './foundation/queue/define.js';
@@ -242,12 +244,16 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
   const { jwtSecret, linkSecret } = await secretsOf(settings);
   const { linkSecretPrevious } = settings;
 
+  const { jwtSecretPrevious } = settings;
   const accounts = await createAccounts({
     db,
     log,
     clock,
-    jwtSecret,
+    jwtSecrets: jwtSecretPrevious === undefined ? [jwtSecret] : [jwtSecret, jwtSecretPrevious],
     publicUrl,
+    pagesUrl: settings.pagesUrl,
+    sendsMail: settings.smtpUrl !== undefined,
+    removeProjectsOf: (userId) => projects.removeAllOf(userId),
     accessTokenSeconds: settings.accessTokenLifetimeMs / 1000,
     refreshTokenSeconds: settings.refreshTokenLifetimeMs / 1000,
     registration: settings.registration,
@@ -419,8 +425,10 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
     uploadStaleSeconds: settings.uploadStaleMs / 1000,
     uploadExpirySeconds: settings.uploadExpiryMs / 1000,
   });
+  const mailer = openMailer(kit);
   return {
     kinds: [
+      sendAccountMail,
       renderVariants,
       reviveVariants,
       regenerateVariants,
@@ -433,10 +441,24 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
       purgeBlobs,
       ...housekeepingKinds,
     ],
-    handlers: [...variants.handlers, ...uploads.handlers, ...cleanup.handlers],
+    handlers: [
+      createAccountMail({ db, mailer, pagesUrl: settings.pagesUrl }),
+      ...variants.handlers,
+      ...uploads.handlers,
+      ...cleanup.handlers,
+    ],
     timetable: [...variants.timetable, ...uploads.timetable, ...cleanup.timetable],
     atMost: new Map([[importFileJob.name, settings.importConcurrency]]),
   };
+}
+
+/** Where mail is handed to; undefined when nothing is sent. */
+function openMailer(kit: Kit): Mailer | undefined {
+  const { smtpUrl: url, mailFrom: from } = kit.settings;
+  if (url === undefined || from === undefined) return undefined;
+  const mailer = createMailer({ url, from });
+  kit.opened(() => Promise.resolve(mailer.close()));
+  return mailer;
 }
 
 /** Milliseconds between two signs of life of an upload. */

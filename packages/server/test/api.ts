@@ -28,7 +28,7 @@ export function createTestClock(): TestClock {
 }
 
 export interface TestApiOptions extends Partial<
-  Pick<AccountsOptions, 'registration' | 'loginLimits' | 'publicUrl' | 'jwtSecret'>
+  Pick<AccountsOptions, 'registration' | 'loginLimits' | 'publicUrl' | 'jwtSecrets' | 'sendsMail'>
 > {
   readonly projects?: Pick<ProjectsOptions, 'onDeleted' | 'onSettingsChanged' | 'settingsChangesSchema'>;
   /** A second application on the database of the first. */
@@ -107,8 +107,11 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
     db,
     log,
     clock,
-    jwtSecret: options.jwtSecret ?? 'a secret that is only good for tests, 32 bytes',
+    jwtSecrets: options.jwtSecrets ?? ['a secret that is only good for tests, 32 bytes'],
     publicUrl,
+    pagesUrl: `${publicUrl}/console`,
+    sendsMail: options.sendsMail ?? false,
+    removeProjectsOf: (userId) => projects.removeAllOf(userId),
     accessTokenSeconds: 900,
     refreshTokenSeconds: 30 * 86_400,
     registration: options.registration ?? 'open',

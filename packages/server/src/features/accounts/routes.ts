@@ -5,11 +5,11 @@ import type { Routes } from '../../foundation/http/app.js';
 import { lineOfText } from '../../foundation/http/text.js';
 import { Problem } from '../../foundation/problems.js';
 import { personOf } from '../access/caller.js';
-import { maxPasswordBytes, minPasswordLength } from './password-rules.js';
 import type { People } from './people.js';
-import { findUser, type User } from './queries.js';
+import { findUser } from './queries.js';
 import type { RefreshCookie } from './refresh-cookie.js';
 import type { Sessions } from './sessions.js';
+import { email, password, presentUser, secondFactorCode, UserView } from './user-view.js';
 
 export interface AccountRoutesOptions {
   readonly db: Db;
@@ -17,14 +17,6 @@ export interface AccountRoutesOptions {
   readonly sessions: Sessions;
   readonly cookie: RefreshCookie;
 }
-
-const UserView = Type.Object({
-  id: Type.String({ format: 'uuid' }),
-  email: Type.String(),
-  name: Type.Union([Type.String(), Type.Null()]),
-  role: Type.Enum(['admin', 'user'], { type: 'string' }),
-  createdAt: Type.String({ format: 'date-time' }),
-});
 
 const tokenMembers = {
   accessToken: Type.String({ description: 'For `Authorization: Bearer …`.' }),
@@ -40,16 +32,18 @@ function optionalBody<P extends TProperties>(members: P) {
   return Type.Unsafe<Type.Static<typeof object> | null>({ ...object, type: ['object', 'null'] });
 }
 
-const email = Type.String({ minLength: 1, maxLength: 320 });
-const password = Type.String({
-  maxLength: maxPasswordBytes,
-  description: `At least ${minPasswordLength} characters.`,
-});
 const RegisterBody = Type.Object(
-  { email, password, name: Type.Optional(lineOfText(200, 'What the person is called.')) },
+  {
+    email,
+    password,
+    name: Type.Optional(lineOfText(200, 'What the person is called.')),
+    invitation: Type.Optional(
+      Type.String({ maxLength: 200, description: 'The token of an invitation to this server.' }),
+    ),
+  },
   { additionalProperties: false },
 );
-const LoginBody = Type.Object({ email, password }, { additionalProperties: false });
+const LoginBody = Type.Object({ email, password, code: secondFactorCode }, { additionalProperties: false });
 const RefreshBody = optionalBody({
   refreshToken: Type.Optional(
     Type.String({ maxLength: 200, description: 'Browsers leave it out: their cookie counts.' }),
@@ -58,11 +52,6 @@ const RefreshBody = optionalBody({
 
 const tags = ['accounts'];
 const anyone = { permission: 'anyone' } as const;
-
-function presentUser(user: User) {
-  const { id, name, role } = user;
-  return { id, email: user.email, name, role, createdAt: user.createdAt.toISOString() };
-}
 
 export function accountRoutes({ db, people, sessions, cookie }: AccountRoutesOptions): Routes {
   /** The headers of an answer with a new refresh token: pages of this server get it as a cookie too. */

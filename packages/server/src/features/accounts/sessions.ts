@@ -17,6 +17,7 @@ import {
   judgeRefreshToken,
   lockSession,
   revokeSession,
+  revokeSessionsOf,
 } from './session-queries.js';
 
 export interface SessionsOptions {
@@ -48,6 +49,10 @@ export interface Sessions {
   named(authorization: string | undefined): Promise<string | undefined>;
   /** Ends the session, here at once and elsewhere within a second. */
   end(sessionId: string): Promise<void>;
+  /** Ends one of the person's sessions. @returns false when they have no such session. */
+  endOne(userId: string, sessionId: string): Promise<boolean>;
+  /** Ends all of the person's sessions but one. */
+  endOthers(userId: string, sessionId: string): Promise<void>;
   /** Forgets what is remembered of a session; undefined: of all. */
   forget(sessionId: string | undefined): void;
   /** Ends the session of a refresh token, if it is one. */
@@ -138,6 +143,15 @@ export function createSessions(options: SessionsOptions): Sessions {
     },
 
     end: (sessionId) => end(sessionId, 'logout'),
+    async endOne(userId, sessionId) {
+      const ended = await revokeSessionsOf(db, userId, 'revoked', { only: sessionId });
+      living.forget(sessionId);
+      return ended > 0;
+    },
+    async endOthers(userId, sessionId) {
+      await revokeSessionsOf(db, userId, 'revoked', { except: sessionId });
+      living.forgetAll();
+    },
     forget(sessionId) {
       if (sessionId === undefined) living.forgetAll();
       else living.forget(sessionId);

@@ -4,6 +4,7 @@ import type { BlobStore } from '../../foundation/blobs/blob-store.js';
 import type { Db } from '../../foundation/database/connect.js';
 import { defineJob, handle, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import { forgetFinished } from '../../foundation/queue/observe.js';
+import { deleteExpiredLinks } from '../accounts/link-queries.js';
 import { deleteEndedSessions } from '../accounts/session-queries.js';
 import { forgetKeys } from '../files/upload-key-queries.js';
 import { isPutAlive } from './queries.js';
@@ -49,7 +50,10 @@ export function housekeepingHandlers({ db, blobs }: HousekeepingOptions): readon
       const removed = await blobs.removeStaleTemporaries(staleTemporariesMs, (put) => isPutAlive(db, put));
       if (removed > 0) log.info({ removed }, 'unfinished puts removed from the store');
     }),
-    handle(expireSessions, ({ signal }) => inBatches(signal, () => deleteEndedSessions(db, batch))),
+    handle(expireSessions, async ({ signal }) => {
+      await inBatches(signal, () => deleteEndedSessions(db, batch));
+      await inBatches(signal, () => deleteExpiredLinks(db, batch));
+    }),
     handle(forgetUploadKeys, ({ signal }) => inBatches(signal, () => forgetKeys(db, batch))),
     handle(forgetJobs, ({ signal }) =>
       inBatches(signal, () =>
