@@ -20,6 +20,7 @@ const features = [
   'jobs',
   'projects',
   'accounts',
+  'audit',
   'access',
 ];
 

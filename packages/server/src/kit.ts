@@ -10,6 +10,7 @@ import { hearAccessNotice } from './features/access/notices.js';
 import type { Target } from './features/access/queries.js';
 import { createAccounts } from './features/accounts/accounts.js';
 import { createAccountMail, sendAccountMail } from './features/accounts/mail.js';
+import { auditRoutes } from './features/audit/routes.js';
 import { createCleanup, expireUploadsJob } from './features/cleanup/cleanup.js';
 import { housekeepingKinds } from './features/cleanup/housekeeping.js';
 import { reportAbilities } from './features/cleanup/store-abilities.js';
@@ -350,6 +351,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
       accounts.routes,
       projects.routes,
       keys.routes,
+      auditRoutes(db),
       fileRoutes({
         db,
         present,

@@ -4,6 +4,7 @@ import swagger from '@fastify/swagger';
 import type { Identify } from './features/access/caller.js';
 import { guardRoutes, type GuardOptions } from './features/access/guard.js';
 import { accessChannel } from './features/access/notices.js';
+import { recordRequests } from './features/audit/recorder.js';
 import { deliveryChannel } from './features/delivery/changes.js';
 import { hasUsers } from './features/accounts/queries.js';
 import type { Db } from './foundation/database/connect.js';
@@ -92,6 +93,7 @@ export async function buildWeb(options: WebOptions): Promise<App> {
   }
   // From here on a route without a permission is refused; what the two plugins mounted above is theirs.
   guardRoutes(app, options);
+  recordRequests(app, { db: options.db, log: options.log });
   for (const routes of options.routes) routes(app);
   app.get('/openapi.json', { config: { permission: 'anyone' }, schema: { hide: true } }, async () =>
     app.swagger(),

@@ -3,6 +3,8 @@ import type { LightMyRequestResponse } from 'fastify';
 import type { Identify } from '../src/features/access/caller.js';
 import { guardRoutes } from '../src/features/access/guard.js';
 import { createAccounts, type AccountsOptions } from '../src/features/accounts/accounts.js';
+import { recordRequests } from '../src/features/audit/recorder.js';
+import { auditRoutes } from '../src/features/audit/routes.js';
 import { createKeys } from '../src/features/keys/keys.js';
 import type { ProjectsOptions } from '../src/features/projects/operations.js';
 import { createProjects } from '../src/features/projects/projects.js';
@@ -123,6 +125,7 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
   const keys = createKeys({ db, log, clock });
   const app = createApp({ log, trustedProxies: [] });
   guardRoutes(app, { db, identify: [keys.identify, accounts.identify, ...(options.identify ?? [])] });
+  recordRequests(app, { db, log });
   const projects = createProjects({
     db,
     log,
@@ -131,7 +134,8 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
     ...options.projects,
   });
   const further = typeof options.routes === 'function' ? options.routes(db) : (options.routes ?? []);
-  for (const routes of [accounts.routes, projects.routes, keys.routes, ...further]) routes(app);
+  for (const routes of [accounts.routes, projects.routes, keys.routes, auditRoutes(db), ...further])
+    routes(app);
   await app.ready();
 
   let people = 0;
@@ -148,7 +152,8 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
         ? {}
         : { payload: typeof request.body === 'string' ? request.body : JSON.stringify(request.body) }),
     });
-    const body = (answer.body === '' ? undefined : JSON.parse(answer.body)) as
+    const isJson = answer.headers['content-type']?.toString().includes('ndjson') !== true;
+    const body = (answer.body === '' || !isJson ? undefined : JSON.parse(answer.body)) as
       { errors?: { pointer: string }[]; data?: { id: string }[] } | undefined;
     return {
       status: answer.statusCode,

@@ -2,6 +2,7 @@ import type { Settings } from '../config.js';
 import { readEmail } from '../features/accounts/email.js';
 import { findManagedUser, listUsers, type ManagedUser } from '../features/accounts/user-queries.js';
 import { userOperations, type UserOperations } from '../features/accounts/users.js';
+import { insertEntry } from '../features/audit/queries.js';
 import type { Db } from '../foundation/database/connect.js';
 import { Problem } from '../foundation/problems.js';
 import { openGround } from '../kit.js';
@@ -54,6 +55,19 @@ async function perform(
     return;
   }
   const { id } = await byEmail(db, command.email);
+  await insertEntry(db, {
+    projectId: null,
+    actorKind: 'operator',
+    actorId: null,
+    sessionId: null,
+    action: `user ${command.name}`,
+    targetKind: 'user',
+    targetId: id,
+    status: null,
+    address: null,
+    userAgent: null,
+    requestId: null,
+  });
   switch (command.name) {
     case 'reset-link': {
       const { url, expiresIn } = await users.resetLink(id);

@@ -13,6 +13,8 @@ const paths: Record<Permission, { readonly method: 'GET' | 'POST'; readonly path
   anyone: { method: 'POST', path: '/auth/login' },
   account: { method: 'GET', path: '/auth/me' },
   'users:manage': { method: 'GET', path: '/users' },
+  'audit:server': { method: 'GET', path: '/audit' },
+  'audit:read': { method: 'GET', path: '/projects/:id/audit' },
   'projects:create': { method: 'POST', path: '/projects' },
   'projects:list': { method: 'GET', path: '/projects' },
   'project:read': { method: 'GET', path: '/projects/:id' },

@@ -59,6 +59,14 @@ export const permissions = {
     keys: [],
     links: false,
   },
+  'audit:server': {
+    doc: 'Read who did what on the server and in its projects. It tells ids, never contents.',
+    on: 'nothing',
+    nobody: 'no',
+    people: 'admin',
+    keys: [],
+    links: false,
+  },
   'projects:create': {
     doc: 'Create a project.',
     on: 'nothing',
@@ -101,6 +109,14 @@ export const permissions = {
   },
   'keys:manage': {
     doc: 'Make, list and revoke API keys. No key may: keys cannot widen themselves.',
+    on: 'project',
+    nobody: 'no',
+    people: owner,
+    keys: [],
+    links: false,
+  },
+  'audit:read': {
+    doc: 'Read who did what in the project. No key may.',
     on: 'project',
     nobody: 'no',
     people: owner,

@@ -39,6 +39,7 @@ describe('registering', () => {
         secondFactor: false,
         createdAt: expect.stringMatching(/Z$/),
       },
+      sessionId: expect.any(String),
       accessToken: expect.any(String),
       refreshToken: expect.stringMatching(/^[\w-]{43}$/),
       expiresIn: 900,

@@ -19,6 +19,7 @@ export interface AccountRoutesOptions {
 }
 
 const tokenMembers = {
+  sessionId: Type.String({ format: 'uuid' }),
   accessToken: Type.String({ description: 'For `Authorization: Bearer …`.' }),
   refreshToken: Type.String({ description: 'For `POST /auth/refresh`; works once.' }),
   expiresIn: Type.Integer({ description: 'Seconds that the access token works.' }),
@@ -84,6 +85,7 @@ export function accountRoutes({ db, people, sessions, cookie }: AccountRoutesOpt
       async (request, reply) => {
         const user = await people.register(request.body);
         const tokens = await sessions.start(user.id, request.headers['user-agent']);
+        request.letIn = { userId: user.id, sessionId: tokens.sessionId };
         reply.code(201).headers(keep(request.headers, tokens.refreshToken));
         return { user: presentUser(user), ...tokens };
       },
@@ -104,6 +106,7 @@ export function accountRoutes({ db, people, sessions, cookie }: AccountRoutesOpt
       async (request, reply) => {
         const user = await people.logIn(request.body, request.ip);
         const tokens = await sessions.start(user.id, request.headers['user-agent']);
+        request.letIn = { userId: user.id, sessionId: tokens.sessionId };
         reply.headers(keep(request.headers, tokens.refreshToken));
         return { user: presentUser(user), ...tokens };
       },
@@ -131,7 +134,8 @@ export function accountRoutes({ db, people, sessions, cookie }: AccountRoutesOpt
         if (given !== undefined) return tokens;
         // A page that relies on the cookie has no use for a token that scripts could read.
         reply.header('set-cookie', cookie.keep(tokens.refreshToken));
-        return { accessToken: tokens.accessToken, expiresIn: tokens.expiresIn };
+        const { sessionId, accessToken, expiresIn } = tokens;
+        return { sessionId, accessToken, expiresIn };
       },
     );
 

@@ -31,6 +31,7 @@ export interface SessionsOptions {
 
 /** What a login or a refresh hands out. */
 export interface Tokens {
+  readonly sessionId: string;
   readonly accessToken: string;
   readonly refreshToken: string;
   /** Seconds that the access token works. */
@@ -77,6 +78,7 @@ export function createSessions(options: SessionsOptions): Sessions {
 
   async function tokensOf(userId: string, sessionId: string, refreshToken: string): Promise<Tokens> {
     return {
+      sessionId,
       accessToken: await accessTokens.sign({ userId, sessionId }),
       refreshToken,
       expiresIn: accessTokens.lifetimeSeconds,
