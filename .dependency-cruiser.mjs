@@ -21,6 +21,7 @@ const features = [
   'projects',
   'accounts',
   'events',
+  'audit',
   'access',
 ];
 

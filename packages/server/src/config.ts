@@ -14,7 +14,13 @@ import { table, type Setting, type SettingKey, type Values } from './config/tabl
 
 /** What is worked out from other settings when it is not set. */
 type Derived =
-  'publicUrl' | 'store' | 's3ForcePathStyle' | 'jobConcurrency' | 'importConcurrency' | 'imagingProcesses';
+  | 'publicUrl'
+  | 'pagesUrl'
+  | 'store'
+  | 's3ForcePathStyle'
+  | 'jobConcurrency'
+  | 'importConcurrency'
+  | 'imagingProcesses';
 
 /**
  * The settings of a process, frozen. Durations are in milliseconds (`…Ms`), sizes in bytes. Printing or
@@ -23,6 +29,8 @@ type Derived =
 export interface Settings extends Omit<Values, Derived> {
   /** No slash at its end. */
   readonly publicUrl: string;
+  /** No slash at its end. */
+  readonly pagesUrl: string;
   readonly store: 'disk' | 's3';
   /** Everything of the S3 store together; undefined with `store: 'disk'`. */
   readonly s3: S3Settings | undefined;
@@ -151,6 +159,14 @@ function crossFaults(values: Values, broken: ReadonlySet<SettingKey>, demandSecr
     if (values.linkSecretPrevious === values.jwtSecret)
       faults.push('MBK_LINK_SECRET_PREVIOUS and MBK_JWT_SECRET must differ.');
   }
+  if (values.jwtSecretPrevious !== undefined) {
+    if (values.jwtSecretPrevious === values.jwtSecret)
+      faults.push('MBK_JWT_SECRET_PREVIOUS must be the secret of before, not that of MBK_JWT_SECRET.');
+    if (values.jwtSecretPrevious === values.linkSecret)
+      faults.push('MBK_JWT_SECRET_PREVIOUS and MBK_LINK_SECRET must differ.');
+  }
+  if (has('smtpUrl')) demand('mailFrom', 'MBK_SMTP_URL needs it.');
+  if (has('mailFrom')) demand('smtpUrl', 'MBK_MAIL_FROM is set and needs it beside.');
   if (values.linkMaxLifetimeMs < values.linkLifetimeMs)
     faults.push('MBK_LINK_MAX_LIFETIME must not be shorter than MBK_LINK_LIFETIME.');
   if (has('databaseDirectUrl')) demand('databaseUrl', 'MBK_DATABASE_DIRECT_URL is set and needs it beside.');
@@ -191,9 +207,11 @@ function derive(values: Values): Omit<Settings, 'sources' | 'programFolders'> {
   const imagingProcesses = values.imagingProcesses ?? Math.min(256, availableParallelism());
   const jobConcurrency = values.jobConcurrency ?? Math.max(4, imagingProcesses);
   const s3 = usesS3(values) ? s3Settings(values) : undefined;
+  const publicUrl = values.publicUrl ?? `http://localhost:${values.port}`;
   return {
     ...values,
-    publicUrl: values.publicUrl ?? `http://localhost:${values.port}`,
+    publicUrl,
+    pagesUrl: values.pagesUrl ?? `${publicUrl}/console`,
     store: s3 ? 's3' : 'disk',
     s3,
     s3Region: s3?.region ?? values.s3Region,

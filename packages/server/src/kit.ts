@@ -5,13 +5,16 @@ import { loadOrCreateSecrets } from './config/secrets.js';
 import type { StoreAddress } from './config/store-address.js';
 import type { Settings } from './config.js';
 import type { Identify } from './features/access/caller.js';
-import { createProofCache } from './features/access/proof-cache.js';
-import { findFileTarget, type Target } from './features/access/queries.js';
+import { createContentTargets } from './features/access/content-targets.js';
+import { hearAccessNotice } from './features/access/notices.js';
+import type { Target } from './features/access/queries.js';
 import { createAccounts } from './features/accounts/accounts.js';
 import { createCleanup, expireUploadsJob, lateWriteSeconds } from './features/cleanup/cleanup.js';
 import { deleteFilesJob } from './features/cleanup/deletions/job.js';
 import { deletionRoutes } from './features/cleanup/deletions/routes.js';
 import type { FsckOptions } from './features/cleanup/fsck/fsck.js';
+import { createAccountMail, sendAccountMail } from './features/accounts/mail.js';
+import { auditRoutes } from './features/audit/routes.js';
 import { housekeepingKinds } from './features/cleanup/housekeeping.js';
 import { orderPurge, purgeProjectJob } from './features/cleanup/projects/purge-job.js';
 import { reportAbilities } from './features/cleanup/store-abilities.js';
@@ -74,6 +77,7 @@ import type { Imaging } from './foundation/imaging/imaging.js';
 import { createImaging } from './foundation/imaging/pool.js';
 import { createPosters, type Posters } from './foundation/imaging/poster.js';
 import type { Log } from './foundation/log.js';
+import { createMailer, type Mailer } from './foundation/mail.js';
 import { createMetrics, type Metrics } from './foundation/metrics.js';
 import { cancel } from './foundation/queue/cancel.js';
 import type { JobHandler, JobKind, TimetableEntry } from './foundation/queue/define.js';
@@ -132,9 +136,11 @@ export interface ApiRooms {
   readonly uploads: Uploads;
   readonly metrics: Metrics;
   /** What the guard remembers of files whose bytes are asked for. */
-  readonly findContentTarget: (fileId: string) => Promise<Target | undefined>;
+  readonly findContentTarget: (fileId: string, userId: string | undefined) => Promise<Target | undefined>;
   /** To be told what the database says on `deliveryChannel`. */
   readonly onDeliveryNotice: (notice: string) => void;
+  /** To be told what the database says on `accessChannel`. */
+  readonly onAccessNotice: (notice: string) => void;
 }
 
 /** What background work is made of. */
@@ -265,12 +271,16 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
   const { jwtSecret, linkSecret } = await secretsOf(settings);
   const { linkSecretPrevious } = settings;
 
+  const { jwtSecretPrevious } = settings;
   const accounts = await createAccounts({
     db,
     log,
     clock,
-    jwtSecret,
+    jwtSecrets: jwtSecretPrevious === undefined ? [jwtSecret] : [jwtSecret, jwtSecretPrevious],
     publicUrl,
+    pagesUrl: settings.pagesUrl,
+    sendsMail: settings.smtpUrl !== undefined,
+    removeProjectsOf: (userId) => projects.removeAllOf(userId),
     accessTokenSeconds: settings.accessTokenLifetimeMs / 1000,
     refreshTokenSeconds: settings.refreshTokenLifetimeMs / 1000,
     registration: settings.registration,
@@ -278,10 +288,16 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
   });
   // Filled below: rooms of lower floors tell those above them what they have changed.
   const changes = createChanges();
+  const targets = createContentTargets({ db, clock });
   const projects = createProjects({
     db,
     log,
     publicUrl,
+    pagesUrl: settings.pagesUrl,
+    onMembersChanged: () => {
+      targets.forgetMembers();
+      changes.tell(undefined);
+    },
     onCommitted: () => changes.tell(undefined),
     onSettingsChanged: (tx, { id, settings: now }, { settings: before }) =>
       settingsChanged(tx, id, before, now),
@@ -354,11 +370,9 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     accelPrefix: settings.store === 'disk' ? settings.accelRedirect : undefined,
     metrics,
   });
-  const targets = createProofCache({ find: (fileId) => findFileTarget(db, fileId), clock });
   changes.hear((fileId) => {
     delivery.forget(fileId);
-    if (fileId === undefined) targets.forgetAll();
-    else targets.forget(fileId);
+    targets.forget(fileId);
     // Last: who waited reads anew.
     requests.waits.changed(fileId);
   });
@@ -368,6 +382,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
       accounts.routes,
       projects.routes,
       keys.routes,
+      auditRoutes(db),
       fileRoutes({
         db,
         nameSearch,
@@ -396,7 +411,16 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     ],
     uploads,
     metrics,
-    findContentTarget: (fileId) => targets.get(fileId),
+    findContentTarget: (fileId, userId) => targets.find(fileId, userId),
+    onAccessNotice: (notice) =>
+      hearAccessNotice(
+        {
+          forgetSessions: (id) => accounts.forget(id),
+          forgetKeys: () => keys.forget(),
+          forgetMembers: () => targets.forgetMembers(),
+        },
+        notice,
+      ),
     onDeliveryNotice: (notice) => changes.tell(changedFile(notice)),
   };
 }
@@ -451,8 +475,10 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
   const { integrityBytesPerDay: bytesPerDay } = settings;
   const integrity = createIntegrityWork({ db, blobs, remedies, metrics, bytesPerDay });
   const rooms = [variants, uploads, cleanup, sweep, integrity];
+  const mailer = openMailer(kit);
   return {
     kinds: [
+      sendAccountMail,
       renderVariants,
       reviveVariants,
       regenerateVariants,
@@ -470,7 +496,10 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
       checkIntegrityJob,
       ...housekeepingKinds,
     ],
-    handlers: rooms.flatMap(({ handlers }) => handlers),
+    handlers: [
+      createAccountMail({ db, mailer, pagesUrl: settings.pagesUrl }),
+      ...rooms.flatMap(({ handlers }) => handlers),
+    ],
     timetable: rooms.flatMap(({ timetable }) => timetable),
     atMost: new Map([[importFileJob.name, settings.importConcurrency]]),
   };
@@ -513,6 +542,15 @@ export function fsckOptions(
     graceSeconds: (settings.orphanGraceMs + settings.backupWindowMs) / 1000,
     remedies,
   };
+}
+
+/** Where mail is handed to; undefined when nothing is sent. */
+function openMailer(kit: Kit): Mailer | undefined {
+  const { smtpUrl: url, mailFrom: from } = kit.settings;
+  if (url === undefined || from === undefined) return undefined;
+  const mailer = createMailer({ url, from });
+  kit.opened(() => Promise.resolve(mailer.close()));
+  return mailer;
 }
 
 /** Milliseconds between two signs of life of an upload. */

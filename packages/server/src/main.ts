@@ -1,10 +1,11 @@
 #!/usr/bin/env node
-import { Command, InvalidArgumentError } from 'commander';
+import { Argument, Command, InvalidArgumentError } from 'commander';
 
 import type { CleanupCommand } from './commands/cleanup-scene.js';
 import { DemoError, runDemo } from './commands/demo.js';
 import { askHealth } from './commands/health.js';
 import { byteSize } from './config/kinds.js';
+import type { UserCommand } from './commands/user.js';
 import { ConfigError, describe, loadConfig, type ConfigOptions, type Settings } from './config.js';
 import { version } from './version.js';
 
@@ -86,6 +87,29 @@ storage
       });
     },
   );
+const user = program.command('user').description('the people of the server, for who runs it');
+user
+  .command('list')
+  .description('everybody who has an account: address, role, since when')
+  .action(() => users({ name: 'list' }));
+user
+  .command('reset-link')
+  .argument('<email>')
+  .description('a link with which the person can choose a new password, once')
+  .action((email: string) => users({ name: 'reset-link', email }));
+user
+  .command('role')
+  .argument('<email>')
+  .addArgument(new Argument('<role>').choices(['admin', 'user']))
+  .description('make somebody an administrator, or no longer one')
+  .action((email: string, role: 'admin' | 'user') => users({ name: 'role', email, role }));
+for (const name of ['disable', 'enable'] as const) {
+  user
+    .command(name)
+    .argument('<email>')
+    .description(name === 'disable' ? 'end all sessions, and refuse to log in' : 'let in again')
+    .action((email: string) => users({ name, email }));
+}
 program
   .command('cleanup')
   .description(
@@ -174,6 +198,11 @@ async function serve(role: 'all' | 'api' | 'worker'): Promise<void> {
   // Loaded only here: `config` and `health` need none of the server's libraries.
   const { start } = await import('./commands/start.js');
   await start(role, settings({}), print);
+}
+
+async function users(command: UserCommand): Promise<void> {
+  const { userAndEnd } = await import('./commands/user.js');
+  await userAndEnd(settings({ demandSecrets: false }), command, print);
 }
 
 function parallelism(text: string): number {

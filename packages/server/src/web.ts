@@ -3,6 +3,8 @@ import swagger from '@fastify/swagger';
 
 import type { Identify } from './features/access/caller.js';
 import { guardRoutes, type GuardOptions } from './features/access/guard.js';
+import { accessChannel } from './features/access/notices.js';
+import { recordRequests } from './features/audit/recorder.js';
 import { deliveryChannel } from './features/delivery/changes.js';
 import { hasUsers } from './features/accounts/queries.js';
 import type { Db } from './foundation/database/connect.js';
@@ -91,6 +93,7 @@ export async function buildWeb(options: WebOptions): Promise<App> {
   }
   // From here on a route without a permission is refused; what the two plugins mounted above is theirs.
   guardRoutes(app, options);
+  recordRequests(app, { db: options.db, log: options.log });
   for (const routes of options.routes) routes(app);
   app.get('/openapi.json', { config: { permission: 'anyone' }, schema: { hide: true } }, async () =>
     app.swagger(),
@@ -138,14 +141,15 @@ export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly 
 export async function openWeb(kit: Kit): Promise<Web> {
   const { settings, log, database } = kit;
   const { app, rooms } = await mountApi(kit);
-  const listener = listen({
-    url: kit.directUrl,
-    channel: deliveryChannel,
-    applicationName: 'mediablobkit delivery',
-    log,
-    onNotice: rooms.onDeliveryNotice,
-  });
-  kit.opened(() => listener.close());
+  const channels = [
+    [deliveryChannel, 'delivery', rooms.onDeliveryNotice],
+    [accessChannel, 'access', rooms.onAccessNotice],
+  ] as const;
+  for (const [channel, name, onNotice] of channels) {
+    const applicationName = `mediablobkit ${name}`;
+    const listener = listen({ url: kit.directUrl, channel, applicationName, log, onNotice });
+    kit.opened(() => listener.close());
+  }
   kit.openedDoor(async () => {
     const giveUp = setTimeout(() => {
       rooms.uploads

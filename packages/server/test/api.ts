@@ -3,6 +3,8 @@ import type { LightMyRequestResponse } from 'fastify';
 import type { Identify } from '../src/features/access/caller.js';
 import { guardRoutes } from '../src/features/access/guard.js';
 import { createAccounts, type AccountsOptions } from '../src/features/accounts/accounts.js';
+import { recordRequests } from '../src/features/audit/recorder.js';
+import { auditRoutes } from '../src/features/audit/routes.js';
 import { createKeys } from '../src/features/keys/keys.js';
 import type { ProjectsOptions } from '../src/features/projects/operations.js';
 import { createProjects } from '../src/features/projects/projects.js';
@@ -28,7 +30,7 @@ export function createTestClock(): TestClock {
 }
 
 export interface TestApiOptions extends Partial<
-  Pick<AccountsOptions, 'registration' | 'loginLimits' | 'publicUrl' | 'jwtSecret'>
+  Pick<AccountsOptions, 'registration' | 'loginLimits' | 'publicUrl' | 'jwtSecrets' | 'sendsMail'>
 > {
   readonly projects?: Pick<
     ProjectsOptions,
@@ -110,8 +112,11 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
     db,
     log,
     clock,
-    jwtSecret: options.jwtSecret ?? 'a secret that is only good for tests, 32 bytes',
+    jwtSecrets: options.jwtSecrets ?? ['a secret that is only good for tests, 32 bytes'],
     publicUrl,
+    pagesUrl: `${publicUrl}/console`,
+    sendsMail: options.sendsMail ?? false,
+    removeProjectsOf: (userId) => projects.removeAllOf(userId),
     accessTokenSeconds: 900,
     refreshTokenSeconds: 30 * 86_400,
     registration: options.registration ?? 'open',
@@ -122,10 +127,18 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
   });
   const keys = createKeys({ db, log, clock });
   const app = createApp({ log, trustedProxies: [] });
-  guardRoutes(app, { db, identify: [accounts.identify, keys.identify, ...(options.identify ?? [])] });
-  const projects = createProjects({ db, log, publicUrl, ...options.projects });
+  guardRoutes(app, { db, identify: [keys.identify, accounts.identify, ...(options.identify ?? [])] });
+  recordRequests(app, { db, log });
+  const projects = createProjects({
+    db,
+    log,
+    publicUrl,
+    pagesUrl: `${publicUrl}/console`,
+    ...options.projects,
+  });
   const further = typeof options.routes === 'function' ? options.routes(db) : (options.routes ?? []);
-  for (const routes of [accounts.routes, projects.routes, keys.routes, ...further]) routes(app);
+  for (const routes of [accounts.routes, projects.routes, keys.routes, auditRoutes(db), ...further])
+    routes(app);
   await app.ready();
 
   let people = 0;
@@ -142,7 +155,8 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
         ? {}
         : { payload: typeof request.body === 'string' ? request.body : JSON.stringify(request.body) }),
     });
-    const body = (answer.body === '' ? undefined : JSON.parse(answer.body)) as
+    const isJson = answer.headers['content-type']?.toString().includes('ndjson') !== true;
+    const body = (answer.body === '' || !isJson ? undefined : JSON.parse(answer.body)) as
       { errors?: { pointer: string }[]; data?: { id: string }[] } | undefined;
     return {
       status: answer.statusCode,

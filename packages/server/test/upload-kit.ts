@@ -8,6 +8,9 @@ import { guardRoutes } from '../src/features/access/guard.js';
 import { createCleanup } from '../src/features/cleanup/cleanup.js';
 import type { PresentFiles } from '../src/features/files/present.js';
 import { fileRoutes } from '../src/features/files/routes.js';
+import { createKeys } from '../src/features/keys/keys.js';
+import { keyHash, keyPrefix, newKey } from '../src/features/keys/key-text.js';
+import { insertKey, type KeyRules } from '../src/features/keys/queries.js';
 import { inTransaction, insertProject } from '../src/features/projects/queries.js';
 import { checkSettings } from '../src/features/projects/settings.js';
 import type { UploadLimits } from '../src/features/uploads/intake.js';
@@ -92,6 +95,8 @@ export interface UploadKit {
   usage(
     projectId: string,
   ): Promise<{ bytes: number; files: number; reserved: number; reservedFiles: number }>;
+  /** A key of the project that may only upload, bound to the rules given; answers with its text. */
+  key(projectId: string, rules?: Partial<KeyRules>): Promise<string>;
   /** Runs a cleanup job once. */
   cleanup(kind: 'expire-uploads' | 'purge-blobs' | 'forget-upload-keys'): Promise<void>;
   /** Runs the jobs of unfinished uploads that wait, whenever they are due. */
@@ -181,6 +186,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
   guardRoutes(app, {
     db,
     identify: [
+      createKeys({ db, log, clock }).identify,
       async (request): Promise<Caller | undefined> =>
         request.headers['x-nobody'] === undefined
           ? { kind: 'user', userId, sessionId: newId(), role: 'user' }
@@ -267,6 +273,25 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
         insertProject(tx, { id, ownerId: userId, name: 'a project', settings: checkSettings(settings) }),
       );
       return id;
+    },
+    async key(projectId, rules = {}) {
+      const text = newKey();
+      await insertKey(db, projectId, {
+        allowedOrigins: null,
+        allowedAddresses: null,
+        maxFileBytes: null,
+        maxFiles: null,
+        allowedTypes: null,
+        ...rules,
+        id: newId(),
+        name: 'Test',
+        prefix: keyPrefix(text),
+        hash: keyHash(text) ?? Buffer.alloc(0),
+        scopes: ['files:create'],
+        createdBy: userId,
+        expiresAt: null,
+      });
+      return text;
     },
     send: (projectId, body, headers = {}, transfer = 'sized') =>
       fetch(`${url}/projects/${projectId}/upload`, {

@@ -9,8 +9,14 @@ export class StartError extends Error {
   override readonly name = 'StartError';
 }
 
+/** A command was told something that cannot be; the message is a sentence for a person. */
+export class CommandError extends Error {
+  override readonly name = 'CommandError';
+}
+
 const plain = [
   StartError,
+  CommandError,
   SecretsError,
   StoreUnavailable,
   StoreFull,

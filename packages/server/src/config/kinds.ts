@@ -197,6 +197,37 @@ export function postgresUrl(): Kind<string> {
   };
 }
 
+/** A mail server with its credentials; shown without them. */
+export function smtpUrl(): Kind<string> {
+  const expects = 'a URL such as smtp://user:password@host:587 or smtps://host';
+  const parse = (text: string): URL | undefined => {
+    if (!/^smtps?:\/\/[^\s]+$/.test(text) || !URL.canParse(text)) return undefined;
+    const url = new URL(text);
+    const query = url.search === '' || url.search === '?tls=off';
+    const plain = query && url.hash === '' && (url.pathname === '' || url.pathname === '/');
+    return plain && url.hostname !== '' && canDecode(url.username) && canDecode(url.password)
+      ? url
+      : undefined;
+  };
+  return {
+    expects,
+    parse: (text) => (parse(text) ? { value: text } : unfit(expects)),
+    show(value) {
+      const url = parse(value);
+      return url ? `${url.protocol}//${url.host}${url.search}` : mask;
+    },
+  };
+}
+
+function canDecode(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** A text that is never shown, such as a cloud's access key. */
 export function credential(): Kind<string> {
   const expects = 'one line of text without blanks';

@@ -14,6 +14,7 @@ import {
   postgresUrl,
   program,
   signingSecret,
+  smtpUrl,
   webUrl,
   type Kind,
 } from './kinds.js';
@@ -90,6 +91,12 @@ export const table = {
     kind: webUrl({ path: 'allowed' }),
     otherwise: '`http://localhost:PORT`',
     doc: 'Where clients reach this server. Every link in an answer begins with it. A path is allowed.',
+  }),
+  pagesUrl: server.optional({
+    name: 'MBK_PAGES_URL',
+    kind: webUrl({ path: 'allowed' }),
+    otherwise: '`MBK_PUBLIC_URL` followed by `/console`',
+    doc: 'Where people open links to join, to reset a password, to verify an address: `/invitation`, `/join`, `/reset-password` and `/verify-email` below it, with the token in the fragment.',
   }),
   dataFolder: server.given({
     name: 'MBK_DATA_FOLDER',
@@ -244,6 +251,12 @@ export const table = {
     otherwise: 'made once into the data folder; demanded with `DATABASE_URL`',
     doc: 'Signs access tokens. The same in every process of an installation.',
   }),
+  jwtSecretPrevious: accounts.optional({
+    name: 'MBK_JWT_SECRET_PREVIOUS',
+    kind: signingSecret(),
+    otherwise: 'unset',
+    doc: 'The `MBK_JWT_SECRET` of before. Access tokens signed with it keep working; remove it once they have expired (`MBK_ACCESS_TOKEN_LIFETIME`).',
+  }),
   linkSecret: accounts.optional({
     name: 'MBK_LINK_SECRET',
     kind: signingSecret(),
@@ -270,9 +283,24 @@ export const table = {
   }),
   registration: accounts.given({
     name: 'MBK_REGISTRATION',
-    kind: oneOf('open', 'closed'),
+    kind: oneOf('open', 'invite', 'closed'),
     standard: 'open',
-    doc: '`closed` refuses new accounts; the very first one, the administrator, can always be made.',
+    doc: '`invite` wants an invitation of an administrator for a new account, `closed` refuses them all; the very first one, the administrator, can always be made.',
+  }),
+  smtpUrl: accounts.optional({
+    name: 'MBK_SMTP_URL',
+    kind: smtpUrl(),
+    otherwise: 'no mail is sent; administrators pass links on',
+    doc: 'Server that takes mail: `smtp://user:password@host:587` (STARTTLS, demanded with a password) or `smtps://…` (TLS from the start). `?tls=off` for a relay without TLS.',
+  }),
+  mailFrom: accounts.optional({
+    name: 'MBK_MAIL_FROM',
+    kind: line(
+      'an e-mail address, or a name with the address in angle brackets',
+      /^(?:[^<>\p{Cc}@]{1,100} <[^\s<>\p{Cc}]{1,200}@[^\s<>\p{Cc}]{1,200}>|[^\s<>\p{Cc}]{1,200}@[^\s<>\p{Cc}]{1,200})$/u,
+    ),
+    otherwise: 'unset',
+    doc: 'Sender of mail. Demanded with `MBK_SMTP_URL`.',
   }),
   passwordHashes: accounts.given({
     name: 'MBK_PASSWORD_HASHES',

@@ -42,6 +42,11 @@ export const problems = {
     title: 'E-mail or password is wrong',
     doc: 'The same answer is given for an unknown e-mail and for a wrong password.',
   },
+  'second-factor-required': {
+    status: 401,
+    title: 'The second factor is missing',
+    doc: 'E-mail and password are right, and the account asks for a code of its authenticator app as well. Log in again with `code`.',
+  },
   forbidden: {
     status: 403,
     title: 'This credential may not do that',

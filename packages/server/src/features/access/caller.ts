@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify';
 
-import type { Scope } from './permissions.js';
+import type { Role, Scope } from './permissions.js';
 
 /** Who sends a request, as far as a credential proves it. */
 export type Caller =
@@ -37,6 +37,8 @@ export interface Access {
   readonly projectId: string;
   /** The file the path names, if any. */
   readonly fileId: string;
+  /** What the person is in that project; undefined for callers who are no member of it. */
+  readonly role: Role | undefined;
   /** Whether the bytes of the project's files are for everybody. */
   readonly visibility: 'public' | 'private';
 }

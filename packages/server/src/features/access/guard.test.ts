@@ -12,11 +12,18 @@ import { permissions, type Permission } from './permissions.js';
 const paths: Record<Permission, { readonly method: 'GET' | 'POST'; readonly path: string }> = {
   anyone: { method: 'POST', path: '/auth/login' },
   account: { method: 'GET', path: '/auth/me' },
+  'users:manage': { method: 'GET', path: '/users' },
+  'audit:server': { method: 'GET', path: '/audit' },
+  'audit:read': { method: 'GET', path: '/projects/:id/audit' },
   'projects:create': { method: 'POST', path: '/projects' },
   'projects:list': { method: 'GET', path: '/projects' },
   'project:read': { method: 'GET', path: '/projects/:id' },
   'project:write': { method: 'POST', path: '/projects/:id/change' },
   'project:delete': { method: 'POST', path: '/projects/:id/delete' },
+  'members:read': { method: 'GET', path: '/projects/:id/members' },
+  'members:manage': { method: 'POST', path: '/projects/:id/invitations' },
+  'project:leave': { method: 'POST', path: '/projects/:id/leave' },
+  'project:transfer': { method: 'POST', path: '/projects/:id/transfer' },
   'keys:manage': { method: 'POST', path: '/projects/:id/keys' },
   'files:read': { method: 'GET', path: '/files/:id' },
   'files:create': { method: 'POST', path: '/projects/:id/upload' },
@@ -31,6 +38,8 @@ const onProjects = names.filter((name) => permissions[name].on === 'project');
 
 const owner = newId();
 const stranger = newId();
+const editor = newId();
+const viewer = newId();
 const project = { private: newId(), public: newId(), deleted: newId(), foreign: newId() };
 type ProjectName = keyof typeof project;
 const file: Record<ProjectName | 'trash' | 'uploading' | 'aborted', string> = {
@@ -53,7 +62,7 @@ async function newApp(): Promise<App> {
 beforeAll(async () => {
   testDatabase = await createTestDatabase({ poolSize: 2 });
   const { pool, db } = testDatabase.database;
-  for (const id of [owner, stranger]) {
+  for (const id of [owner, stranger, editor, viewer]) {
     await pool.query(
       `INSERT INTO users (id, email, email_canonical, password_hash) VALUES ($1, $2, $2, '')`,
       [id, `${id}@example.com`],
@@ -69,6 +78,12 @@ beforeAll(async () => {
         { visibility: name === 'public' || name === 'deleted' ? 'public' : 'private' },
         name === 'deleted' ? new Date() : null,
       ],
+    );
+  }
+  for (const id of [project.private, project.public, project.deleted]) {
+    await pool.query(
+      `INSERT INTO project_members (project_id, user_id, role) VALUES ($1, $2, 'editor'), ($1, $3, 'viewer')`,
+      [id, editor, viewer],
     );
   }
   for (const [name, id] of Object.entries(file)) {
@@ -125,7 +140,12 @@ async function ask(
   };
 }
 
-const user = (userId: string): Caller => ({ kind: 'user', userId, sessionId: newId(), role: 'user' });
+const user = (userId: string, role: 'admin' | 'user' = 'user'): Caller => ({
+  kind: 'user',
+  userId,
+  sessionId: newId(),
+  role,
+});
 const key = (projectId: string, ...scopes: Extract<Caller, { kind: 'key' }>['scopes']): Caller => ({
   kind: 'key',
   keyId: newId(),
@@ -187,18 +207,41 @@ describe('routes about no resource', () => {
   });
 });
 
+it('users:manage is for administrators only, and opens no project to them', async () => {
+  expect(await ask('users:manage', '')).toMatchObject({ status: 401 });
+  expect(await ask('users:manage', '', user(owner))).toMatchObject({ status: 403 });
+  expect(await ask('users:manage', '', key(project.private, 'project:write'))).toMatchObject({ status: 403 });
+  expect(await ask('users:manage', '', user(stranger, 'admin'))).toMatchObject({ status: 200 });
+  for (const name of onProjects) {
+    expect(await ask(name, idFor(name, 'private'), user(stranger, 'admin'))).toMatchObject({ status: 404 });
+  }
+});
+
 describe.each(onProjects)('%s', (name) => {
   const { keys, links, nobody } = permissions[name];
 
-  it('lets the owner in and tells the handler about what', async () => {
-    expect(await ask(name, idFor(name, 'private'), user(owner))).toMatchObject({
+  it.each([
+    ['owner', owner],
+    ['editor', editor],
+    ['viewer', viewer],
+  ] as const)('lets the %s in, or says what is missing, as the table has it', async (role, userId) => {
+    const answer = await ask(name, idFor(name, 'private'), user(userId));
+    if (!(permissions[name].people as readonly string[]).includes(role)) {
+      expect(answer).toMatchObject({ status: 403 });
+      expect(answer.text).toContain(role);
+      return;
+    }
+    expect(answer).toMatchObject({
       status: 200,
       access: {
         projectId: project.private,
         fileId: paths[name].path.startsWith('/files') ? file.private : '',
+        role,
         visibility: 'private',
       },
     });
+    expect(await ask(name, idFor(name, 'foreign'), user(userId))).toMatchObject({ status: 404 });
+    expect(await ask(name, idFor(name, 'deleted'), user(userId))).toMatchObject({ status: 404 });
   });
 
   it('shows others nothing but the answer for an id that never was', async () => {

@@ -13,7 +13,8 @@ export interface GuardOptions {
   /** The kinds of credential, in the order they are asked. */
   readonly identify: readonly Identify[];
   /** Finds the project of a file whose bytes are asked for, from what is remembered of it; asks the database when absent. */
-  readonly findContentTarget?: ((fileId: string) => Promise<Target | undefined>) | undefined;
+  readonly findContentTarget?:
+    ((fileId: string, userId: string | undefined) => Promise<Target | undefined>) | undefined;
 }
 
 /** Where a route's `:id` points, told by its pattern; there is nothing to forget in a route. */
@@ -87,13 +88,16 @@ async function decide(
     if (caller.kind === 'key' || caller.kind === 'link') {
       throw new Problem('forbidden', { detail: 'This needs a logged-in person.' });
     }
-    return { caller, projectId: '', fileId: '', visibility: 'private' };
+    if (rule.people === 'admin' && !(caller.kind === 'user' && caller.role === 'admin')) {
+      throw new Problem('forbidden', { detail: 'This is for administrators.' });
+    }
+    return { caller, projectId: '', fileId: '', role: undefined, visibility: 'private' };
   }
   if (caller.kind === 'nobody' && rule.nobody === 'no') throw new Problem('unauthenticated');
 
   const id = (request.params as { id?: string }).id ?? '';
   const kind = targetOf(request.routeOptions.url ?? '');
-  const target = isId(id) ? await findTarget(options, kind, permission, id) : undefined;
+  const target = isId(id) ? await findTarget(options, kind, permission, id, caller) : undefined;
   try {
     judge(caller, rule, permission, target, kind === 'file' ? id : '');
   } catch (error) {
@@ -102,8 +106,8 @@ async function decide(
     throw error;
   }
   // judge() throws when there is no target.
-  const { projectId, visibility } = target as Target;
-  return { caller, projectId, fileId: kind === 'file' ? id : '', visibility };
+  const { projectId, role, visibility } = target as Target;
+  return { caller, projectId, fileId: kind === 'file' ? id : '', role, visibility };
 }
 
 async function findTarget(
@@ -111,13 +115,15 @@ async function findTarget(
   kind: ReturnType<typeof targetOf>,
   permission: Permission,
   id: string,
+  caller: Caller,
 ): Promise<Target | undefined> {
   const { trash = false }: PermissionRule = permissions[permission];
-  if (kind !== 'file') return findProjectTarget(db, id, trash);
+  const userId = caller.kind === 'user' ? caller.userId : undefined;
+  if (kind !== 'file') return findProjectTarget(db, id, userId, trash);
   // Reading bytes is what happens a thousand times a second; everything else asks anew.
   return permission === 'content:read' && findContentTarget
-    ? findContentTarget(id)
-    : findFileTarget(db, id, trash);
+    ? findContentTarget(id, userId)
+    : findFileTarget(db, id, userId, trash);
 }
 
 const nobody: Caller = { kind: 'nobody' };
@@ -149,8 +155,11 @@ function judge(
       return;
     case 'user':
       if (everybody) return;
-      if (!target || caller.userId !== target.ownerId) throw hidden();
-      if (rule.people === 'no') throw new Problem('forbidden', { detail: 'This is not for people.' });
+      // A member knows of the project, so the refusal may say what is missing; for others it does not exist.
+      if (target?.role === undefined) throw hidden();
+      if (typeof rule.people === 'string' || !rule.people.includes(target.role)) {
+        throw new Problem('forbidden', { detail: `The role “${target.role}” may not do that.` });
+      }
       return;
   }
 }

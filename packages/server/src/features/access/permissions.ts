@@ -9,8 +9,8 @@ export const scopes = [
 ] as const;
 export type Scope = (typeof scopes)[number];
 
-/** What a person is in a project. */
-export type Role = 'owner';
+/** What a person is in a project: exactly one owner; those they share it with. */
+export type Role = 'owner' | 'editor' | 'viewer';
 
 export interface PermissionRule {
   /** What it allows, for the documentation. */
@@ -19,8 +19,8 @@ export interface PermissionRule {
   readonly on: 'nothing' | 'project';
   /** May somebody without a credential? `public`: only on projects whose visibility is public. */
   readonly nobody: 'yes' | 'no' | 'public';
-  /** May a logged-in person? For `on: 'project'` the roles that may. */
-  readonly people: 'yes' | 'no' | readonly Role[];
+  /** May a logged-in person? `admin`: an administrator of the server. For `on: 'project'` the roles that may. */
+  readonly people: 'yes' | 'no' | 'admin' | readonly Role[];
   /** Scopes of an API key of which one suffices; empty: no key may. */
   readonly keys: readonly Scope[];
   /** May a signed link of the very file? */
@@ -28,6 +28,10 @@ export interface PermissionRule {
   /** Also for what is in the trash; everything else does not see that. */
   readonly trash?: boolean;
 }
+
+const owner: readonly Role[] = ['owner'];
+const editors: readonly Role[] = ['owner', 'editor'];
+const members: readonly Role[] = ['owner', 'editor', 'viewer'];
 
 /**
  * The one permission table. Every route names an entry of it; the server refuses to start otherwise.
@@ -49,6 +53,22 @@ export const permissions = {
     keys: [],
     links: false,
   },
+  'users:manage': {
+    doc: 'See and manage the people of the server. It opens none of their projects.',
+    on: 'nothing',
+    nobody: 'no',
+    people: 'admin',
+    keys: [],
+    links: false,
+  },
+  'audit:server': {
+    doc: 'Read who did what on the server and in its projects. It tells ids, never contents.',
+    on: 'nothing',
+    nobody: 'no',
+    people: 'admin',
+    keys: [],
+    links: false,
+  },
   'projects:create': {
     doc: 'Create a project.',
     on: 'nothing',
@@ -58,7 +78,7 @@ export const permissions = {
     links: false,
   },
   'projects:list': {
-    doc: 'List one’s own projects.',
+    doc: 'List the projects that one owns or is a member of.',
     on: 'nothing',
     nobody: 'no',
     people: 'yes',
@@ -69,7 +89,7 @@ export const permissions = {
     doc: 'Read a project and its settings.',
     on: 'project',
     nobody: 'no',
-    people: ['owner'],
+    people: members,
     keys: ['project:read', 'project:write'],
     links: false,
   },
@@ -77,7 +97,7 @@ export const permissions = {
     doc: 'Change a project and its settings.',
     on: 'project',
     nobody: 'no',
-    people: ['owner'],
+    people: owner,
     keys: ['project:write'],
     links: false,
   },
@@ -86,7 +106,7 @@ export const permissions = {
     trash: true,
     on: 'project',
     nobody: 'no',
-    people: ['owner'],
+    people: owner,
     keys: [],
     links: false,
   },
@@ -94,7 +114,47 @@ export const permissions = {
     doc: 'Make, list and revoke API keys. No key may: keys cannot widen themselves.',
     on: 'project',
     nobody: 'no',
-    people: ['owner'],
+    people: owner,
+    keys: [],
+    links: false,
+  },
+  'audit:read': {
+    doc: 'Read who did what in the project. No key may.',
+    on: 'project',
+    nobody: 'no',
+    people: owner,
+    keys: [],
+    links: false,
+  },
+  'members:read': {
+    doc: 'See who works in the project.',
+    on: 'project',
+    nobody: 'no',
+    people: members,
+    keys: [],
+    links: false,
+  },
+  'members:manage': {
+    doc: 'Invite people, change their roles, take them out. No key may.',
+    on: 'project',
+    nobody: 'no',
+    people: owner,
+    keys: [],
+    links: false,
+  },
+  'project:leave': {
+    doc: 'Leave a project. Its owner hands it over first.',
+    on: 'project',
+    nobody: 'no',
+    people: ['editor', 'viewer'],
+    keys: [],
+    links: false,
+  },
+  'project:transfer': {
+    doc: 'Hand the project over to one of its members.',
+    on: 'project',
+    nobody: 'no',
+    people: owner,
     keys: [],
     links: false,
   },
@@ -102,7 +162,7 @@ export const permissions = {
     doc: 'List files and read their metadata.',
     on: 'project',
     nobody: 'no',
-    people: ['owner'],
+    people: members,
     keys: ['files:read', 'files:write'],
     links: false,
   },
@@ -110,7 +170,7 @@ export const permissions = {
     doc: 'Upload files.',
     on: 'project',
     nobody: 'no',
-    people: ['owner'],
+    people: editors,
     keys: ['files:create', 'files:write'],
     links: false,
   },
@@ -126,7 +186,7 @@ export const permissions = {
     doc: 'Follow an import. A key that may only upload sees those that it has begun itself.',
     on: 'project',
     nobody: 'no',
-    people: ['owner'],
+    people: members,
     keys: ['files:read', 'files:create', 'files:write'],
     links: false,
   },
@@ -134,7 +194,7 @@ export const permissions = {
     doc: 'Change a file’s name and metadata.',
     on: 'project',
     nobody: 'no',
-    people: ['owner'],
+    people: editors,
     keys: ['files:write'],
     links: false,
   },
@@ -143,7 +203,7 @@ export const permissions = {
     trash: true,
     on: 'project',
     nobody: 'no',
-    people: ['owner'],
+    people: editors,
     keys: ['files:delete'],
     links: false,
   },
@@ -151,7 +211,7 @@ export const permissions = {
     doc: 'Read a file’s bytes or those of a variant.',
     on: 'project',
     nobody: 'public',
-    people: ['owner'],
+    people: members,
     keys: ['files:read', 'files:write'],
     links: true,
   },

@@ -13,7 +13,12 @@ let tokens: AccessTokens;
 let token: string;
 
 beforeAll(async () => {
-  tokens = await createAccessTokens({ secret, issuer: 'mediablobkit', lifetimeSeconds: 900, clock });
+  tokens = await createAccessTokens({
+    secrets: [secret],
+    issuer: 'mediablobkit',
+    lifetimeSeconds: 900,
+    clock,
+  });
   token = await tokens.sign(claims);
 });
 
@@ -76,7 +81,7 @@ describe('refused are', () => {
   it('another algorithm of the family, with our own key', async () => {
     // HS512 wants a longer key than the others.
     const long = await createAccessTokens({
-      secret: secret.repeat(2),
+      secrets: [secret.repeat(2)],
       issuer: 'mediablobkit',
       lifetimeSeconds: 900,
       clock,

@@ -1,12 +1,15 @@
-import { errors, jwtVerify, SignJWT } from 'jose';
+import { errors, jwtVerify, SignJWT, type CryptoKey, type JWTPayload } from 'jose';
 
 import type { Clock } from '../../foundation/clock.js';
 import { isId } from '../../foundation/ids.js';
 import { Problem } from '../../foundation/problems.js';
 
 export interface AccessTokensOptions {
-  /** Its bytes are the key of HS256; the same in every process of an installation. */
-  readonly secret: string;
+  /**
+   * The bytes of each are a key of HS256: the one that signs, then those that still verify. The same in every process of
+   * an installation.
+   */
+  readonly secrets: readonly [string, ...string[]];
   /** `iss` of every token; the same in every process too. */
   readonly issuer: string;
   readonly lifetimeSeconds: number;
@@ -36,13 +39,25 @@ const shape = /^[\w-]+\.[\w-]+\.([\w-]+)$/;
 
 export async function createAccessTokens(options: AccessTokensOptions): Promise<AccessTokens> {
   // An imported key verifies in a third of the time that raw bytes take (53 µs against 156).
-  const key = await crypto.subtle.importKey(
-    'raw',
-    Buffer.from(options.secret, 'utf8'),
-    { name: 'HMAC', hash: 'SHA-256' },
-    false,
-    ['sign', 'verify'],
-  );
+  const [key, ...older] = (await Promise.all(options.secrets.map(keyOf))) as [CryptoKey, ...CryptoKey[]];
+  const claims = async (token: string): Promise<JWTPayload> => {
+    const rules = {
+      algorithms: [algorithm],
+      typ: type,
+      issuer: options.issuer,
+      audience,
+      requiredClaims: ['sub', 'sid', 'iat', 'exp'],
+      currentDate: new Date(options.clock.now()),
+    };
+    for (const one of [key, ...older]) {
+      try {
+        return (await jwtVerify(token, one, rules)).payload;
+      } catch (error) {
+        if (!(error instanceof errors.JWSSignatureVerificationFailed)) throw error;
+      }
+    }
+    throw refused('The access token is not valid.');
+  };
   return {
     lifetimeSeconds: options.lifetimeSeconds,
     sign({ userId, sessionId }) {
@@ -59,15 +74,7 @@ export async function createAccessTokens(options: AccessTokensOptions): Promise<
     async verify(token) {
       if (!isCanonical(token)) throw refused('The access token is not valid.');
       try {
-        const { payload } = await jwtVerify(token, key, {
-          algorithms: [algorithm],
-          typ: type,
-          issuer: options.issuer,
-          audience,
-          requiredClaims: ['sub', 'sid', 'iat', 'exp'],
-          currentDate: new Date(options.clock.now()),
-        });
-        const { sub, sid } = payload;
+        const { sub, sid } = await claims(token);
         if (typeof sub === 'string' && isId(sub) && typeof sid === 'string' && isId(sid)) {
           return { userId: sub, sessionId: sid };
         }
@@ -78,6 +85,16 @@ export async function createAccessTokens(options: AccessTokensOptions): Promise<
       throw refused('The access token is not valid.');
     },
   };
+}
+
+function keyOf(secret: string): Promise<CryptoKey> {
+  return crypto.subtle.importKey(
+    'raw',
+    Buffer.from(secret, 'utf8'),
+    { name: 'HMAC', hash: 'SHA-256' },
+    false,
+    ['sign', 'verify'],
+  );
 }
 
 /** The answer to a bearer token that proves nothing (RFC 6750 §3.1). */

@@ -33,10 +33,13 @@ describe('registering', () => {
       user: {
         id: expect.any(String),
         email: 'Ada@Example.com',
+        emailVerified: false,
         name: 'Ada',
         role: 'user',
+        secondFactor: false,
         createdAt: expect.stringMatching(/Z$/),
       },
+      sessionId: expect.any(String),
       accessToken: expect.any(String),
       refreshToken: expect.stringMatching(/^[\w-]{43}$/),
       expiresIn: 900,
@@ -88,12 +91,12 @@ describe('registering', () => {
     }
   });
 
-  it('of one e-mail twenty times at once makes one account', async () => {
+  it('of one e-mail fifty times at once makes one account', async () => {
     const email = newEmail();
     const answers = await Promise.all(
-      Array.from({ length: 20 }, () => post('/auth/register', { email, password: testPassword })),
+      Array.from({ length: 50 }, () => post('/auth/register', { email, password: testPassword })),
     );
-    expect(answers.map(({ status }) => status).toSorted()).toEqual([201, ...Array<number>(19).fill(409)]);
+    expect(answers.map(({ status }) => status).toSorted()).toEqual([201, ...Array<number>(49).fill(409)]);
     expect(await query('SELECT 1 FROM users WHERE email_canonical = $1', [email])).toHaveLength(1);
   });
 });
@@ -228,7 +231,7 @@ describe('access tokens', () => {
     const member = await api.register();
     const foreign = await createTestApi({
       beside: api,
-      jwtSecret: 'the secret of another installation, 32 bytes',
+      jwtSecrets: ['the secret of another installation, 32 bytes'],
     });
     try {
       const { body } = await post(

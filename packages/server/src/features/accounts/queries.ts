@@ -9,6 +9,9 @@ export interface User {
   readonly email: string;
   readonly name: string | null;
   readonly role: 'admin' | 'user';
+  readonly emailVerified: boolean;
+  /** Whether a second factor is asked for. */
+  readonly secondFactor: boolean;
   readonly createdAt: Date;
 }
 
@@ -17,14 +20,28 @@ export interface UserWithPassword {
   readonly passwordHash: string;
 }
 
-const columns = ['users.id', 'users.email', 'users.name', 'users.role', 'users.created_at'] as const;
+const columns = [
+  'users.id',
+  'users.email',
+  'users.name',
+  'users.role',
+  'users.email_verified_at',
+  'users.totp_since',
+  'users.created_at',
+] as const;
+type Row = Pick<
+  Selectable<Users>,
+  'id' | 'email' | 'name' | 'role' | 'email_verified_at' | 'totp_since' | 'created_at'
+>;
 
-function userOf(row: Pick<Selectable<Users>, 'id' | 'email' | 'name' | 'role' | 'created_at'>): User {
+function userOf(row: Row): User {
   return {
     id: row.id,
     email: row.email,
     name: row.name,
     role: row.role === 'admin' ? 'admin' : 'user',
+    emailVerified: row.email_verified_at !== null,
+    secondFactor: row.totp_since !== null,
     createdAt: row.created_at,
   };
 }

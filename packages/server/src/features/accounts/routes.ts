@@ -5,11 +5,11 @@ import type { Routes } from '../../foundation/http/app.js';
 import { lineOfText } from '../../foundation/http/text.js';
 import { Problem } from '../../foundation/problems.js';
 import { personOf } from '../access/caller.js';
-import { maxPasswordBytes, minPasswordLength } from './password-rules.js';
 import type { People } from './people.js';
-import { findUser, type User } from './queries.js';
+import { findUser } from './queries.js';
 import type { RefreshCookie } from './refresh-cookie.js';
 import type { Sessions } from './sessions.js';
+import { email, password, presentUser, secondFactorCode, UserView } from './user-view.js';
 
 export interface AccountRoutesOptions {
   readonly db: Db;
@@ -18,15 +18,8 @@ export interface AccountRoutesOptions {
   readonly cookie: RefreshCookie;
 }
 
-const UserView = Type.Object({
-  id: Type.String({ format: 'uuid' }),
-  email: Type.String(),
-  name: Type.Union([Type.String(), Type.Null()]),
-  role: Type.Enum(['admin', 'user'], { type: 'string' }),
-  createdAt: Type.String({ format: 'date-time' }),
-});
-
 const tokenMembers = {
+  sessionId: Type.String({ format: 'uuid' }),
   accessToken: Type.String({ description: 'For `Authorization: Bearer …`.' }),
   refreshToken: Type.String({ description: 'For `POST /auth/refresh`; works once.' }),
   expiresIn: Type.Integer({ description: 'Seconds that the access token works.' }),
@@ -40,16 +33,18 @@ function optionalBody<P extends TProperties>(members: P) {
   return Type.Unsafe<Type.Static<typeof object> | null>({ ...object, type: ['object', 'null'] });
 }
 
-const email = Type.String({ minLength: 1, maxLength: 320 });
-const password = Type.String({
-  maxLength: maxPasswordBytes,
-  description: `At least ${minPasswordLength} characters.`,
-});
 const RegisterBody = Type.Object(
-  { email, password, name: Type.Optional(lineOfText(200, 'What the person is called.')) },
+  {
+    email,
+    password,
+    name: Type.Optional(lineOfText(200, 'What the person is called.')),
+    invitation: Type.Optional(
+      Type.String({ maxLength: 200, description: 'The token of an invitation to this server.' }),
+    ),
+  },
   { additionalProperties: false },
 );
-const LoginBody = Type.Object({ email, password }, { additionalProperties: false });
+const LoginBody = Type.Object({ email, password, code: secondFactorCode }, { additionalProperties: false });
 const RefreshBody = optionalBody({
   refreshToken: Type.Optional(
     Type.String({ maxLength: 200, description: 'Browsers leave it out: their cookie counts.' }),
@@ -58,11 +53,6 @@ const RefreshBody = optionalBody({
 
 const tags = ['accounts'];
 const anyone = { permission: 'anyone' } as const;
-
-function presentUser(user: User) {
-  const { id, name, role } = user;
-  return { id, email: user.email, name, role, createdAt: user.createdAt.toISOString() };
-}
 
 export function accountRoutes({ db, people, sessions, cookie }: AccountRoutesOptions): Routes {
   /** The headers of an answer with a new refresh token: pages of this server get it as a cookie too. */
@@ -95,6 +85,7 @@ export function accountRoutes({ db, people, sessions, cookie }: AccountRoutesOpt
       async (request, reply) => {
         const user = await people.register(request.body);
         const tokens = await sessions.start(user.id, request.headers['user-agent']);
+        request.letIn = { userId: user.id, sessionId: tokens.sessionId };
         reply.code(201).headers(keep(request.headers, tokens.refreshToken));
         return { user: presentUser(user), ...tokens };
       },
@@ -115,6 +106,7 @@ export function accountRoutes({ db, people, sessions, cookie }: AccountRoutesOpt
       async (request, reply) => {
         const user = await people.logIn(request.body, request.ip);
         const tokens = await sessions.start(user.id, request.headers['user-agent']);
+        request.letIn = { userId: user.id, sessionId: tokens.sessionId };
         reply.headers(keep(request.headers, tokens.refreshToken));
         return { user: presentUser(user), ...tokens };
       },
@@ -142,7 +134,8 @@ export function accountRoutes({ db, people, sessions, cookie }: AccountRoutesOpt
         if (given !== undefined) return tokens;
         // A page that relies on the cookie has no use for a token that scripts could read.
         reply.header('set-cookie', cookie.keep(tokens.refreshToken));
-        return { accessToken: tokens.accessToken, expiresIn: tokens.expiresIn };
+        const { sessionId, accessToken, expiresIn } = tokens;
+        return { sessionId, accessToken, expiresIn };
       },
     );
 

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 
 import type { Db, Tx } from '../../foundation/database/connect.js';
+import type { Page } from '../../foundation/http/pages.js';
 
 /** A session that lets its person in. */
 export interface LivingSession {
@@ -142,6 +143,57 @@ export async function revokeSession(db: Db | Tx, sessionId: string, reason: stri
     .where('id', '=', sessionId)
     .where('revoked_at', 'is', null)
     .execute();
+}
+
+/** A session as its person sees it. */
+export interface SessionView {
+  readonly id: string;
+  readonly userAgent: string | null;
+  readonly createdAt: Date;
+  readonly lastUsedAt: Date;
+  readonly expiresAt: Date;
+}
+
+/** The person's sessions that still work, newest first: up to `limit + 1`. */
+export async function listSessions(db: Db, userId: string, page: Page): Promise<SessionView[]> {
+  return db
+    .selectFrom('sessions')
+    .select([
+      'id',
+      'user_agent as userAgent',
+      'created_at as createdAt',
+      'last_used_at as lastUsedAt',
+      'expires_at as expiresAt',
+    ])
+    .where('user_id', '=', userId)
+    .where('revoked_at', 'is', null)
+    .where('expires_at', '>', sql<Date>`now()`)
+    .$if(page.after !== undefined, (query) => query.where('id', '<', page.after ?? ''))
+    .orderBy('id', 'desc')
+    .limit(page.limit + 1)
+    .execute();
+}
+
+/**
+ * Revokes sessions of a person.
+ * @param which one of them, all, or all but one.
+ * @returns how many were in force.
+ */
+export async function revokeSessionsOf(
+  db: Db | Tx,
+  userId: string,
+  reason: string,
+  which: { readonly only?: string; readonly except?: string | undefined } = {},
+): Promise<number> {
+  const revoked = await db
+    .updateTable('sessions')
+    .set({ revoked_at: sql<Date>`now()`, revoked_reason: reason })
+    .where('user_id', '=', userId)
+    .where('revoked_at', 'is', null)
+    .$if(which.only !== undefined, (query) => query.where('id', '=', which.only ?? ''))
+    .$if(which.except !== undefined, (query) => query.where('id', '<>', which.except ?? ''))
+    .executeTakeFirst();
+  return Number(revoked.numUpdatedRows);
 }
 
 /**

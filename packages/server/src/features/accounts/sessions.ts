@@ -5,9 +5,9 @@ import type { Log } from '../../foundation/log.js';
 import { Problem } from '../../foundation/problems.js';
 import type { Identify } from '../access/caller.js';
 import { createProofCache } from '../access/proof-cache.js';
+import { newSecret, secretHash } from '../access/random-secret.js';
 import { refused, type AccessTokens } from './access-tokens.js';
 import { inTransaction } from './queries.js';
-import { newRefreshToken, refreshTokenHash } from './refresh-tokens.js';
 import {
   exchangeRefreshToken,
   findLivingSession,
@@ -17,6 +17,7 @@ import {
   judgeRefreshToken,
   lockSession,
   revokeSession,
+  revokeSessionsOf,
 } from './session-queries.js';
 
 export interface SessionsOptions {
@@ -30,6 +31,7 @@ export interface SessionsOptions {
 
 /** What a login or a refresh hands out. */
 export interface Tokens {
+  readonly sessionId: string;
   readonly accessToken: string;
   readonly refreshToken: string;
   /** Seconds that the access token works. */
@@ -48,6 +50,12 @@ export interface Sessions {
   named(authorization: string | undefined): Promise<string | undefined>;
   /** Ends the session, here at once and elsewhere within a second. */
   end(sessionId: string): Promise<void>;
+  /** Ends one of the person's sessions. @returns false when they have no such session. */
+  endOne(userId: string, sessionId: string): Promise<boolean>;
+  /** Ends all of the person's sessions but one. */
+  endOthers(userId: string, sessionId: string): Promise<void>;
+  /** Forgets what is remembered of a session; undefined: of all. */
+  forget(sessionId: string | undefined): void;
   /** Ends the session of a refresh token, if it is one. */
   endOf(token: string): Promise<void>;
   readonly identify: Identify;
@@ -70,6 +78,7 @@ export function createSessions(options: SessionsOptions): Sessions {
 
   async function tokensOf(userId: string, sessionId: string, refreshToken: string): Promise<Tokens> {
     return {
+      sessionId,
       accessToken: await accessTokens.sign({ userId, sessionId }),
       refreshToken,
       expiresIn: accessTokens.lifetimeSeconds,
@@ -84,7 +93,7 @@ export function createSessions(options: SessionsOptions): Sessions {
   return {
     async start(userId, userAgent) {
       const sessionId = newId();
-      const { token, hash } = newRefreshToken();
+      const { text, hash } = newSecret();
       await inTransaction(db, async (tx) => {
         await insertSession(tx, {
           id: sessionId,
@@ -94,11 +103,11 @@ export function createSessions(options: SessionsOptions): Sessions {
         });
         await insertRefreshToken(tx, sessionId, hash, lifetime);
       });
-      return tokensOf(userId, sessionId, token);
+      return tokensOf(userId, sessionId, text);
     },
 
     async refresh(token) {
-      const hash = refreshTokenHash(token);
+      const hash = secretHash(token);
       const sessionId = hash && (await findSessionOfToken(db, hash));
       if (hash === undefined || sessionId === undefined) throw unusable();
       const outcome = await inTransaction(db, async (tx) => {
@@ -110,10 +119,10 @@ export function createSessions(options: SessionsOptions): Sessions {
           return 'reused';
         }
         if (!session || (worth !== 'good' && worth !== 'repeated')) return 'refused';
-        const next = newRefreshToken();
+        const next = newSecret();
         await exchangeRefreshToken(tx, sessionId, hash, lifetime);
         await insertRefreshToken(tx, sessionId, next.hash, lifetime);
-        return { userId: session.userId, token: next.token };
+        return { userId: session.userId, token: next.text };
       });
       if (outcome === 'reused') {
         living.forget(sessionId);
@@ -136,9 +145,22 @@ export function createSessions(options: SessionsOptions): Sessions {
     },
 
     end: (sessionId) => end(sessionId, 'logout'),
+    async endOne(userId, sessionId) {
+      const ended = await revokeSessionsOf(db, userId, 'revoked', { only: sessionId });
+      living.forget(sessionId);
+      return ended > 0;
+    },
+    async endOthers(userId, sessionId) {
+      await revokeSessionsOf(db, userId, 'revoked', { except: sessionId });
+      living.forgetAll();
+    },
+    forget(sessionId) {
+      if (sessionId === undefined) living.forgetAll();
+      else living.forget(sessionId);
+    },
 
     async endOf(token) {
-      const hash = refreshTokenHash(token);
+      const hash = secretHash(token);
       const sessionId = hash && (await findSessionOfToken(db, hash));
       if (sessionId !== undefined) await end(sessionId, 'logout');
     },

@@ -5,6 +5,7 @@ import { placeOf } from '../../foundation/blobs/keys.js';
 import type { Db } from '../../foundation/database/connect.js';
 import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import { forgetFinished } from '../../foundation/queue/observe.js';
+import { deleteExpiredLinks } from '../accounts/link-queries.js';
 import { deleteEndedSessions } from '../accounts/session-queries.js';
 import { forgetEvents } from '../events/queries.js';
 import { forgetKeys } from '../files/upload-key-queries.js';
@@ -67,13 +68,18 @@ export function housekeepingHandlers({ db, blobs }: HousekeepingOptions): readon
       count('puts', removed);
       if (removed > 0) log.info({ removed }, 'unfinished puts removed from the store');
     }),
-    recorded(db, expireSessions, ({ signal }, count) =>
-      inBatches(
+    recorded(db, expireSessions, async ({ signal }, count) => {
+      await inBatches(
         signal,
         () => deleteEndedSessions(db, batch),
         (rows) => count('sessions', rows),
-      ),
-    ),
+      );
+      await inBatches(
+        signal,
+        () => deleteExpiredLinks(db, batch),
+        (rows) => count('links', rows),
+      );
+    }),
     recorded(db, forgetUploadKeys, ({ signal }, count) =>
       inBatches(
         signal,

@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 
 import type { Db, Tx } from '../../foundation/database/connect.js';
 import { recordEvents } from '../events/queries.js';
+import { claimPlace } from '../keys/upload-rules-queries.js';
 import { bury, type FileRow } from './queries.js';
 import { bookUsage, reserve, type Quota } from './usage-queries.js';
 
@@ -33,6 +34,7 @@ export interface NewFile {
  * @throws Problem `quota-exceeded`.
  */
 export async function openFile(tx: Tx, file: NewFile, quota: Quota): Promise<FileRow> {
+  await claimPlace(tx, file.projectId, file.createdBy.keyId);
   const granted = await reserve(tx, file.projectId, { need: file.need, want: file.want, files: 1 }, quota);
   return tx
     .insertInto('files')

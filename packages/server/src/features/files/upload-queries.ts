@@ -2,6 +2,7 @@ import { sql, type Selectable } from 'kysely';
 
 import type { Db, Tx } from '../../foundation/database/connect.js';
 import type { Uploads } from '../../foundation/database/tables.js';
+import { claimPlace } from '../keys/upload-rules-queries.js';
 import { abandonFiles, UploadLost } from './intake-queries.js';
 import { bury, type FileRow } from './queries.js';
 import { bookUsage, reserve, type Quota } from './usage-queries.js';
@@ -37,6 +38,7 @@ export interface NewUpload {
  * @throws Problem `quota-exceeded`.
  */
 export async function openUpload(tx: Tx, upload: NewUpload, quota: Quota): Promise<UploadRow> {
+  await claimPlace(tx, upload.projectId, upload.createdBy.keyId);
   const granted = await reserve(
     tx,
     upload.projectId,

@@ -34,6 +34,14 @@ export function keyHash(text: string): Buffer | undefined {
   return createHash('sha256').update(text).digest();
 }
 
+const anywhere = new RegExp(`${keyMark}[0-9A-Za-z]{${randomLength + checkLength}}`, 'g');
+
+/** Whether a text (a URL, a log line) holds what is a key by its check digits. */
+export function holdsKey(text: string): boolean {
+  if (!text.includes(keyMark)) return false;
+  return [...text.matchAll(anywhere)].some(([key]) => keyHash(key) !== undefined);
+}
+
 /** CRC-32 of the random part, in base 62, as GitHub's tokens carry it. */
 function checkDigits(random: string): string {
   let rest = crc32(random);

@@ -44,10 +44,18 @@ describe('making a key', () => {
       name: 'Camera',
       prefix: String(body.key).slice(0, 10),
       scopes: ['files:read', 'files:create'],
+      enabled: true,
       createdBy: owner.userId,
       createdAt: expect.stringMatching(/Z$/),
       lastUsedAt: null,
+      lastUsedAddress: null,
       expiresAt: null,
+      previousUntil: null,
+      allowedOrigins: null,
+      allowedAddresses: null,
+      maxFileBytes: null,
+      maxFiles: null,
+      allowedTypes: null,
       key: expect.stringMatching(/^mbk_[0-9A-Za-z]{36}$/),
     });
     const { key, ...shown } = body;
@@ -72,12 +80,21 @@ describe('making a key', () => {
     [{ name: 'a', expiresAt: '2020-01-01T00:00:00Z' }, '/expiresAt'],
     [{ name: 'a', expiresAt: '2099-12-31T23:59:60Z' }, '/expiresAt'],
     [{ name: 'a', expiresAt: null }, '/expiresAt'],
+    [{ name: 'a', allowedOrigins: ['https://a.example/'] }, '/allowedOrigins/0'],
+    [{ name: 'a', allowedOrigins: ['*'] }, '/allowedOrigins/0'],
+    [{ name: 'a', allowedOrigins: [] }, '/allowedOrigins'],
+    [{ name: 'a', allowedAddresses: ['10.0.0.0/33'] }, '/allowedAddresses/0'],
+    [{ name: 'a', allowedAddresses: ['example.com'] }, '/allowedAddresses/0'],
+    [{ name: 'a', allowedTypes: ['png'] }, '/allowedTypes/0'],
+    [{ name: 'a', maxFiles: 0 }, '/maxFiles'],
+    [{ name: 'a', maxFileBytes: 1.5 }, '/maxFileBytes'],
     [{ name: 'a', hash: 'x' }, '/hash'],
     [{ name: 'a', projectId: newId() }, '/projectId'],
   ])('%j is refused', async (body, pointer) => {
     const before = (await list()).body.data.length;
     const answer = await make(body);
-    expect(answer).toMatchObject({ status: 400, body: { code: 'invalid-request', errors: [{ pointer }] } });
+    expect(answer).toMatchObject({ status: 400, body: { code: 'invalid-request' } });
+    expect(answer.pointers).toContain(pointer);
     expect((await list()).body.data).toHaveLength(before);
   });
 
@@ -103,10 +120,9 @@ describe('using a key', () => {
     expect(await readProject({ token: key })).toMatchObject({ status: 200 });
     expect(await readProject({ headers: { authorization: `BEARER ${key}` } })).toMatchObject({ status: 200 });
     expect(await readProject({ headers: { 'x-api-key': key } })).toMatchObject({ status: 200 });
-    const nobody = await readProject({});
     for (const name of ['key', 'api_key', 'apiKey', 'X-API-Key', 'token']) {
       const answer = await api.call('GET', `/projects/${project}?${name}=${key}`);
-      expect(answer).toMatchObject({ status: 401, text: nobody.text });
+      expect(answer).toMatchObject({ status: 401, body: { detail: expect.stringContaining('URL') } });
     }
   });
 

@@ -47,6 +47,7 @@ describe('creating a project', () => {
       id: expect.any(String),
       name: 'Holidays',
       ownerId: owner.userId,
+      role: 'owner',
       settings: { ...defaultSettings(), visibility: 'public' },
       usage: { originalBytes: 0, variantBytes: 0, reservedBytes: 0, files: 0, trashBytes: 0 },
       deletedAt: null,

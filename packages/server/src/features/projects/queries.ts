@@ -3,6 +3,7 @@ import { sql, type RawBuilder, type Selectable } from 'kysely';
 import type { Db, Tx } from '../../foundation/database/connect.js';
 import type { Projects } from '../../foundation/database/tables.js';
 import type { Page } from '../../foundation/http/pages.js';
+import type { Role } from '../access/permissions.js';
 import { recordEvents } from '../events/queries.js';
 import { readSettings, type ProjectSettings } from './settings.js';
 
@@ -102,26 +103,54 @@ export async function findUsage(db: Db | Tx, projectId: string): Promise<Usage> 
     .executeTakeFirstOrThrow();
 }
 
-/** A person's living projects, or those in the trash, newest first: up to `limit + 1`. */
+/** The living projects that a person owns or is a member of, or those of their own in the trash, newest first: up to `limit + 1`. */
 export async function listProjects(
   db: Db,
-  ownerId: string,
+  userId: string,
   page: Page,
   trash = false,
-): Promise<{ readonly id: string; readonly project: Project; readonly usage: Usage }[]> {
+): Promise<{ readonly id: string; readonly project: Project; readonly usage: Usage; readonly role: Role }[]> {
   const rows = await db
     .selectFrom('projects')
     .innerJoin('project_usage', 'project_usage.project_id', 'projects.id')
-    .select(columns)
+    .leftJoin('project_members', (join) =>
+      join.onRef('project_members.project_id', '=', 'projects.id').on('project_members.user_id', '=', userId),
+    )
+    .select([
+      'id',
+      'owner_id',
+      'name',
+      'settings',
+      'version',
+      'projects.created_at',
+      'updated_at',
+      'deleted_at',
+    ])
     .select(usageColumns)
-    .where('owner_id', '=', ownerId)
+    .select('project_members.role')
+    // Two index look-ups; with OR the planner would read all projects.
+    .where(
+      'id',
+      'in',
+      db
+        .selectFrom('projects')
+        .select('id')
+        .where('owner_id', '=', userId)
+        .unionAll(db.selectFrom('project_members').select('project_id as id').where('user_id', '=', userId)),
+    )
     .where('deleted_at', trash ? 'is not' : 'is', null)
     .where('purged_at', 'is', null)
+    .$if(trash, (query) => query.where('owner_id', '=', userId))
     .$if(page.after !== undefined, (query) => query.where('id', '<', page.after ?? ''))
     .orderBy('id', 'desc')
     .limit(page.limit + 1)
     .execute();
-  return rows.map((row) => ({ id: row.id, project: projectOf(row), usage: row }));
+  return rows.map((row) => ({
+    id: row.id,
+    project: projectOf(row),
+    usage: row,
+    role: row.owner_id === userId ? 'owner' : row.role === 'editor' ? 'editor' : 'viewer',
+  }));
 }
 
 /** Makes the project and its quota counter. */

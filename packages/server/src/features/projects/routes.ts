@@ -51,7 +51,7 @@ export function projectRoutes(operations: ProjectOperations): Routes {
         reply
           .code(201)
           .headers({ location: `${publicUrl}/projects/${project.id}`, etag: projectTag(project) });
-        return presentProject(project, usage);
+        return presentProject(project, usage, 'owner');
       },
     );
 
@@ -61,7 +61,7 @@ export function projectRoutes(operations: ProjectOperations): Routes {
         config: { permission: 'projects:list' },
         schema: {
           operationId: 'listProjects',
-          summary: 'List one’s own projects, newest first',
+          summary: 'List the projects that one owns or is a member of, newest first',
           tags,
           querystring: Type.Object(
             {
@@ -80,7 +80,10 @@ export function projectRoutes(operations: ProjectOperations): Routes {
         const found = await listProjects(db, personOf(request.access).userId, page, request.query.trash);
         const { rows, nextCursor } = cutPage(found, page.limit);
         reply.headers(nextLink(request.url, nextCursor));
-        return { data: rows.map(({ project, usage }) => presentProject(project, usage)), nextCursor };
+        return {
+          data: rows.map(({ project, usage, role }) => presentProject(project, usage, role)),
+          nextCursor,
+        };
       },
     );
 
@@ -101,7 +104,7 @@ export function projectRoutes(operations: ProjectOperations): Routes {
         // Deleted since the guard looked.
         if (!project) throw new Problem('not-found');
         reply.header('etag', projectTag(project));
-        return presentProject(project, await findUsage(db, project.id));
+        return presentProject(project, await findUsage(db, project.id), request.access.role);
       },
     );
 
@@ -135,14 +138,14 @@ export function projectRoutes(operations: ProjectOperations): Routes {
         preValidation: refuseWrongSettings,
       },
       async (request, reply) => {
-        const { projectId } = request.access;
+        const { projectId, role } = request.access;
         const { project, usage, changes } = await operations.change(
           projectId,
           request.body,
           request.headers['if-match'],
         );
         reply.header('etag', projectTag(project));
-        return { ...presentProject(project, usage), ...(changes ? { variantChanges: changes } : {}) };
+        return { ...presentProject(project, usage, role), ...(changes ? { variantChanges: changes } : {}) };
       },
     );
 
@@ -190,7 +193,7 @@ export function projectRoutes(operations: ProjectOperations): Routes {
       async (request, reply) => {
         const { project, usage } = await operations.restore(request.access.projectId);
         reply.header('etag', projectTag(project));
-        return presentProject(project, usage);
+        return presentProject(project, usage, request.access.role);
       },
     );
   };

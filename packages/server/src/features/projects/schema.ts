@@ -1,6 +1,7 @@
 import Type from 'typebox';
 
 import { lineOfText } from '../../foundation/http/text.js';
+import type { Role } from '../access/permissions.js';
 import { optionalMembers, vocabulary } from '../../foundation/imaging/vocabulary.js';
 import type { Project, Usage } from './queries.js';
 import {
@@ -121,6 +122,9 @@ export const ProjectView = Type.Object({
   id: Type.String({ format: 'uuid' }),
   name: Type.String(),
   ownerId: Type.String({ format: 'uuid' }),
+  role: Type.Union([Type.Enum(['owner', 'editor', 'viewer'], { type: 'string' }), Type.Null()], {
+    description: 'What the person who asks is in the project; null for an API key.',
+  }),
   settings: SettingsView,
   usage: UsageView,
   deletedAt: Type.Union([
@@ -152,11 +156,12 @@ export function presentUsage(usage: Usage) {
   };
 }
 
-export function presentProject(project: Project, usage: Usage) {
+export function presentProject(project: Project, usage: Usage, role: Role | undefined) {
   return {
     id: project.id,
     name: project.name,
     ownerId: project.ownerId,
+    role: role ?? null,
     settings: presentSettings(project.settings),
     usage: presentUsage(usage),
     deletedAt: project.deletedAt?.toISOString() ?? null,

@@ -5,6 +5,7 @@ import type { Log } from '../../foundation/log.js';
 import { abandonFiles, settleFiles } from '../files/intake-queries.js';
 import type { FileRow } from '../files/queries.js';
 import { releaseKey } from '../files/upload-key-queries.js';
+import { findUploadRules } from '../keys/upload-rules-queries.js';
 import { inTransaction, type Project } from '../projects/queries.js';
 import type { ProjectSettings } from '../projects/settings.js';
 import type { ActiveUpload } from './active.js';
@@ -46,17 +47,18 @@ export interface EntryOptions {
  */
 const lateWriteSeconds = 15 * 60;
 
-/** What files of a project are received with. */
-export function receptionOf(
+/** What files of a project are received with; the rules are those of the key that brings them. */
+export async function receptionOf(
   { db, blobs, imaging, limits, defaultQuotaBytes }: EntryOptions,
   { id, settings }: Project,
   createdBy: Reception['createdBy'],
   upload: ActiveUpload,
-): Reception {
+): Promise<Reception> {
+  const key = await findUploadRules(db, id, createdBy.keyId);
   return {
     db,
     blobs,
-    policy: policyOf({ settings, maxBytes: limits.maxBytes, imaging }),
+    policy: policyOf({ settings, maxBytes: limits.maxBytes, imaging, key }),
     projectId: id,
     quota: { bytes: settings.quota.bytes ?? defaultQuotaBytes, files: settings.quota.files },
     createdBy,

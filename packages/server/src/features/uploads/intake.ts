@@ -144,13 +144,13 @@ async function take(
   if (!project) throw new Problem('not-found');
   const upload = options.active.begin();
   const source = readBody(request, options.limits, upload.signal);
-  const reception = receptionOf(options, project, creatorOf(caller), upload);
-  const readAll = async <Received extends Passed>(receive: (file: IncomingFile) => Promise<Received>) => {
-    const received = await read(source, reception.policy, receive);
-    for (const file of received) checkDigest('#/query/sha256', 'SHA-256', sha256, file.sha256);
-    return received;
-  };
   try {
+    const reception = await receptionOf(options, project, creatorOf(caller), upload);
+    const readAll = async <Received extends Passed>(receive: (file: IncomingFile) => Promise<Received>) => {
+      const received = await read(source, reception.policy, receive);
+      for (const file of received) checkDigest('#/query/sha256', 'SHA-256', sha256, file.sha256);
+      return received;
+    };
     const brought =
       idempotencyKey === undefined ? undefined : await hold(options, upload, project, idempotencyKey);
     if (brought) {

@@ -2,6 +2,7 @@ import type { DetectedType } from '../../foundation/media-types.js';
 import { isDecodable } from '../../foundation/media-types.js';
 import { ImagingError, type Imaging, type PictureFacts } from '../../foundation/imaging/imaging.js';
 import { Problem } from '../../foundation/problems.js';
+import type { UploadRules } from '../keys/upload-rules-queries.js';
 import type { ProjectSettings } from '../projects/settings.js';
 
 /** What every way in asks before it takes a file: the one place that knows the rules for type, size and pixels. */
@@ -30,10 +31,16 @@ export interface PolicyOptions {
   /** The server's own limit, which a project can only lower. */
   readonly maxBytes: number;
   readonly imaging: Pick<Imaging, 'probe'>;
+  /** Of the API key that brings the file; they only narrow what the project takes. */
+  readonly key: UploadRules | undefined;
 }
 
-export function policyOf({ settings, maxBytes: serverMax, imaging }: PolicyOptions): Policy {
-  const maxBytes = Math.min(serverMax, settings.quota.bytesPerUpload ?? Infinity);
+export function policyOf({ settings, maxBytes: serverMax, imaging, key }: PolicyOptions): Policy {
+  const maxBytes = Math.min(
+    serverMax,
+    settings.quota.bytesPerUpload ?? Infinity,
+    key?.maxFileBytes ?? Infinity,
+  );
   return {
     maxBytes,
     checkSize(bytes) {
@@ -45,10 +52,16 @@ export function policyOf({ settings, maxBytes: serverMax, imaging }: PolicyOptio
       });
     },
     checkType({ mime }) {
-      if (settings.allowedTypes.some((allowed) => covers(allowed, mime))) return;
-      throw new Problem('type-not-allowed', {
-        detail: `The file is ${mime}; the project takes ${settings.allowedTypes.slice(0, 20).join(', ')}.`,
-      });
+      const lists = [
+        ['project takes', settings.allowedTypes],
+        ['API key brings', key?.allowedTypes ?? ['*/*']],
+      ] as const;
+      for (const [who, list] of lists) {
+        if (list.some((allowed) => covers(allowed, mime))) continue;
+        throw new Problem('type-not-allowed', {
+          detail: `The file is ${mime}; the ${who} ${list.slice(0, 20).join(', ')}.`,
+        });
+      }
     },
     async checkPicture({ mime }, head, signal) {
       if (!isDecodable(mime) || head.bytes.length === 0) return undefined;

@@ -5,6 +5,11 @@
 
 import type { ColumnType } from 'kysely';
 
+export type ArrayType<T> = ArrayTypeImpl<T> extends (infer U)[] ? U[] : ArrayTypeImpl<T>;
+
+export type ArrayTypeImpl<T> =
+  T extends ColumnType<infer S, infer I, infer U> ? ColumnType<S[], I[], U[]> : T[];
+
 export type Generated<T> =
   T extends ColumnType<infer S, infer I, infer U>
     ? ColumnType<S, I | undefined, U>
@@ -24,18 +29,57 @@ export type JsonValue = JsonArray | JsonObject | JsonPrimitive;
 
 export type Timestamp = ColumnType<Date, Date | string, Date | string>;
 
-export interface ApiKeys {
+export interface AccountLinks {
   created_at: Generated<Timestamp>;
   created_by: string | null;
+  email: string | null;
+  email_canonical: string | null;
+  expires_at: Timestamp;
+  hash: Buffer;
+  id: string;
+  kind: string;
+  role: string | null;
+  used_at: Timestamp | null;
+  user_id: string | null;
+}
+
+export interface ApiKeys {
+  allowed_addresses: string[] | null;
+  allowed_origins: string[] | null;
+  allowed_types: string[] | null;
+  created_at: Generated<Timestamp>;
+  created_by: string | null;
+  disabled_at: Timestamp | null;
   expires_at: Timestamp | null;
   hash: Buffer;
   id: string;
+  last_used_address: string | null;
   last_used_at: Timestamp | null;
+  max_file_bytes: number | null;
+  max_files: number | null;
   name: string;
   prefix: string;
+  previous_hash: Buffer | null;
+  previous_until: Timestamp | null;
   project_id: string;
   revoked_at: Timestamp | null;
   scopes: string[];
+}
+
+export interface AuditLog {
+  action: string;
+  actor_id: string | null;
+  actor_kind: string;
+  address: string | null;
+  at: Generated<Timestamp>;
+  id: string;
+  project_id: string | null;
+  request_id: string | null;
+  session_id: string | null;
+  status: number | null;
+  target_id: string | null;
+  target_kind: string | null;
+  user_agent: string | null;
 }
 
 export interface CancelledJobs {
@@ -165,6 +209,24 @@ export interface IntegrityDays {
   day: Timestamp;
 }
 
+export interface ProjectInvitations {
+  created_at: Generated<Timestamp>;
+  created_by: string | null;
+  expires_at: Timestamp;
+  hash: Buffer;
+  id: string;
+  project_id: string;
+  role: string;
+  used_at: Timestamp | null;
+}
+
+export interface ProjectMembers {
+  created_at: Generated<Timestamp>;
+  project_id: string;
+  role: string;
+  user_id: string;
+}
+
 export interface Projects {
   created_at: Generated<Timestamp>;
   deleted_at: Timestamp | null;
@@ -195,6 +257,12 @@ export interface QuarantinedBlobs {
   project_id: string | null;
   quarantined_at: Generated<Timestamp>;
   size: number;
+}
+
+export interface RateLimits {
+  expire: number | null;
+  key: string;
+  points: Generated<number>;
 }
 
 export interface RefreshTokens {
@@ -379,10 +447,15 @@ export interface Users {
   disabled_at: Timestamp | null;
   email: string;
   email_canonical: string;
+  email_verified_at: Timestamp | null;
   id: string;
   name: string | null;
   password_hash: string;
+  recovery_hashes: Generated<ArrayType<Buffer>>;
   role: Generated<string>;
+  totp_last_step: number | null;
+  totp_secret: Buffer | null;
+  totp_since: Timestamp | null;
   updated_at: Generated<Timestamp>;
 }
 
@@ -429,7 +502,9 @@ export interface WaitingJobs {
 }
 
 export interface DB {
+  account_links: AccountLinks;
   api_keys: ApiKeys;
+  audit_log: AuditLog;
   cancelled_jobs: CancelledJobs;
   cleanup_runs: CleanupRuns;
   deletions: Deletions;
@@ -439,9 +514,12 @@ export interface DB {
   imports: Imports;
   installation: Installation;
   integrity_days: IntegrityDays;
+  project_invitations: ProjectInvitations;
+  project_members: ProjectMembers;
   project_usage: ProjectUsage;
   projects: Projects;
   quarantined_blobs: QuarantinedBlobs;
+  rate_limits: RateLimits;
   refresh_tokens: RefreshTokens;
   regenerations: Regenerations;
   removed_variants: RemovedVariants;

@@ -354,10 +354,7 @@ describe('damage', () => {
   });
 
   it('cannot be judged in another installation’s store', async () => {
-    const { id } = await scene.db
-      .selectFrom('installation')
-      .select('id')
-      .executeTakeFirstOrThrow();
+    const { id } = await scene.db.selectFrom('installation').select('id').executeTakeFirstOrThrow();
     await scene.db.updateTable('installation').set({ id: newId() }).execute();
     await expect(check()).rejects.toThrow(FsckRefused);
     await scene.db.updateTable('installation').set({ id }).execute();

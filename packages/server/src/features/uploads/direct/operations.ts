@@ -11,6 +11,7 @@ import { cleanFilename } from '../../files/names.js';
 import type { FileRow } from '../../files/queries.js';
 import { findUpload, forgetMultipart, openUpload, type UploadRow } from '../../files/upload-queries.js';
 import { findProject, inTransaction } from '../../projects/queries.js';
+import { findUploadRules } from '../../keys/upload-rules-queries.js';
 import { creatorOf } from '../creator.js';
 import { partBytesFor } from '../part-size.js';
 import { policyOf } from '../policy.js';
@@ -67,7 +68,9 @@ export async function beginUpload(
   const project = await findProject(db, projectId);
   if (!project) throw new Problem('not-found');
   const { settings } = project;
-  const policy = policyOf({ settings, maxBytes: options.maxBytes, imaging: options.imaging });
+  const createdBy = creatorOf(caller);
+  const key = await findUploadRules(db, projectId, createdBy.keyId);
+  const policy = policyOf({ settings, maxBytes: options.maxBytes, imaging: options.imaging, key });
   policy.checkSize(declared.size ?? 0);
   checkMetadata(declared.metadata);
   const id = newId();
@@ -85,7 +88,7 @@ export async function beginUpload(
         metadata: declared.metadata,
         stagingKey: stagingKey(id),
         fileId: newId(),
-        createdBy: creatorOf(caller),
+        createdBy,
         need: declared.size ?? 0,
         // What an upload of unknown size really needs is settled when it is complete.
         want: declared.size ?? Math.min(partBytesFor(null), policy.maxBytes),

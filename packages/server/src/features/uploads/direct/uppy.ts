@@ -4,6 +4,7 @@ import { Problem } from '../../../foundation/problems.js';
 import type { Caller } from '../../access/caller.js';
 import type { UploadRow } from '../../files/upload-queries.js';
 import { findProject } from '../../projects/queries.js';
+import { findUploadRules } from '../../keys/upload-rules-queries.js';
 import { policyOf } from '../policy.js';
 import { beginUpload, openOne, sign, type DirectOptions } from './operations.js';
 
@@ -87,10 +88,14 @@ async function operationOf(
   }
 }
 
-async function largestOf(options: DirectOptions, { project_id: projectId }: UploadRow): Promise<number> {
+async function largestOf(
+  options: DirectOptions,
+  { project_id: projectId, created_by_key: keyId }: UploadRow,
+): Promise<number> {
   const project = await findProject(options.db, projectId);
   if (!project) throw new Problem('not-found');
-  return policyOf({ ...options, settings: project.settings }).maxBytes;
+  const key = await findUploadRules(options.db, projectId, keyId);
+  return policyOf({ ...options, settings: project.settings, key }).maxBytes;
 }
 
 /** Browsers set the length of a body by themselves and let nobody else do it. */

@@ -19,6 +19,7 @@ import {
 } from '../../files/upload-queries.js';
 import { findProject, inTransaction, type Project } from '../../projects/queries.js';
 import type { PlanVariants } from '../entry.js';
+import { findUploadRules } from '../../keys/upload-rules-queries.js';
 import { policyOf, type Policy } from '../policy.js';
 import { findVerifying, secondsOfAddresses } from './queries.js';
 
@@ -68,6 +69,7 @@ export async function verifyUpload(
     settings: project.settings,
     maxBytes: options.maxBytes,
     imaging: options.imaging,
+    key: await findUploadRules(db, projectId, upload.created_by_key),
   });
   try {
     const opened = await findVerifying(db, upload);

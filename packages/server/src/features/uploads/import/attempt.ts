@@ -102,7 +102,7 @@ async function fetchFile(options: AttemptOptions, context: Context, fetch: Fetch
     ...(row.created_by_user === null ? {} : { userId: row.created_by_user }),
     ...(row.created_by_key === null ? {} : { keyId: row.created_by_key }),
   };
-  const reception = receptionOf(options, project, creator, upload);
+  const reception = await receptionOf(options, project, creator, upload);
   const download = await outbound.download(asked, upload.signal);
   try {
     const { length } = download;

@@ -17,6 +17,7 @@ import {
   type UploadRow,
 } from '../../files/upload-queries.js';
 import type { Quota } from '../../files/usage-queries.js';
+import { findUploadRules } from '../../keys/upload-rules-queries.js';
 import { findProject, inTransaction, type Project } from '../../projects/queries.js';
 import type { IntakeOptions } from '../intake.js';
 import { creatorOf } from '../creator.js';
@@ -71,7 +72,8 @@ export async function createUpload(
   const { size, metadata } = readCreation(headers);
   const carriesBytes = headers['content-type'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
   if (carriesBytes) checkOffsetType(headers);
-  const { project, policy, quota } = await rulesOf(options, projectId);
+  const createdBy = creatorOf(caller);
+  const { project, policy, quota } = await rulesOf(options, projectId, createdBy.keyId);
   policy.checkSize(size ?? 0);
   checkMetadata(metadata.others);
 
@@ -91,7 +93,7 @@ export async function createUpload(
         metadata: metadata.others,
         stagingKey: stagingKey(id),
         fileId: newId(),
-        createdBy: creatorOf(caller),
+        createdBy,
         need: size ?? 0,
         want: size ?? step,
       },
@@ -177,11 +179,11 @@ async function receive(
   const { headers } = request;
   const checksum = readChecksum(headers);
   const length = readLength(headers);
-  const { policy, quota } = await rulesOf(options, projectId);
   const held = await take(options, projectId, uploadId);
   const { row } = held;
   let size = row.size;
   try {
+    const { policy, quota } = await rulesOf(options, projectId, row.created_by_key);
     if (row.status === 'failed') throw gone(row);
     if (offset !== row.received_bytes) throw elsewhere(row);
     // Whoever missed the answer to the last byte may ask for it again.
@@ -347,13 +349,19 @@ async function take(
 async function rulesOf(
   { db, limits, imaging, defaultQuotaBytes }: TusOptions,
   projectId: string,
+  keyId: string | null | undefined,
 ): Promise<{ readonly project: Project; readonly policy: Policy; readonly quota: Quota }> {
   const project = await findProject(db, projectId);
   if (!project) throw new Problem('not-found');
   const { settings } = project;
   return {
     project,
-    policy: policyOf({ settings, maxBytes: limits.maxBytes, imaging }),
+    policy: policyOf({
+      settings,
+      maxBytes: limits.maxBytes,
+      imaging,
+      key: await findUploadRules(db, projectId, keyId),
+    }),
     quota: { bytes: settings.quota.bytes ?? defaultQuotaBytes, files: settings.quota.files },
   };
 }
