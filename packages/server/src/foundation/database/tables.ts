@@ -38,6 +38,11 @@ export interface ApiKeys {
   scopes: string[];
 }
 
+export interface BlobHolds {
+  id: string;
+  until: Timestamp;
+}
+
 export interface CancelledJobs {
   created_at: Generated<Timestamp>;
   id: string;
@@ -153,6 +158,7 @@ export interface Imports {
 }
 
 export interface Installation {
+  deletions_paused_at: Timestamp | null;
   id: string;
   marked_at: Timestamp | null;
   only_row: Generated<boolean>;
@@ -366,6 +372,7 @@ export interface WaitingJobs {
 
 export interface DB {
   api_keys: ApiKeys;
+  blob_holds: BlobHolds;
   cancelled_jobs: CancelledJobs;
   cleanup_runs: CleanupRuns;
   deletions: Deletions;
