@@ -84,7 +84,7 @@ import type { JobHandler, JobKind, TimetableEntry } from './foundation/queue/def
 import { version } from './version.js';
 
 /** Folder of the SQL migrations; the path is the same from the source and from the build. */
-const migrations = new URL('../migrations/', import.meta.url);
+export const migrations = new URL('../migrations/', import.meta.url);
 
 /** Seconds after which no put of an abandoned attempt can still be under way: what a store call may take, doubled. */
 const maxWriteSeconds = 15 * 60;
@@ -177,21 +177,36 @@ export function createClosers(log: Log): Pick<Kit, 'close' | 'opened' | 'openedD
   };
 }
 
+/** A database server that answers; its schema may be any. */
+export interface DatabaseServer {
+  readonly url: string;
+  /** The same past a transaction pooler. */
+  readonly directUrl: string;
+  /** True when `url` leads through one. */
+  readonly pooled: boolean;
+  close(): Promise<void>;
+}
+
+/** Finds the database server, the embedded one when none is given, and changes nothing in it. */
+export async function openServer(settings: Settings, log: Log): Promise<DatabaseServer> {
+  const { databaseUrl: url, databaseDirectUrl: directUrl } = settings;
+  if (url === undefined || directUrl === undefined) {
+    await mkdir(settings.dataFolder, { recursive: true, mode: 0o700 });
+    const embedded = await startEmbedded({ folder: join(settings.dataFolder, 'postgres'), log });
+    return { url: embedded.url, directUrl: embedded.url, pooled: false, close: () => embedded.stop() };
+  }
+  const { pooled } = await waitForDatabase({ url, log });
+  if (directUrl !== url) await waitForDatabase({ url: directUrl, log });
+  return { url, directUrl, pooled, close: () => Promise.resolve() };
+}
+
 /** Connects to the database, the embedded one when none is given, and brings its schema up to date. */
 export async function openGround(settings: Settings, log: Log, name: string): Promise<Ground> {
   const closers = createClosers(log);
   try {
-    let { databaseUrl: url, databaseDirectUrl: directUrl } = settings;
-    let pooled = false;
-    if (url === undefined || directUrl === undefined) {
-      await mkdir(settings.dataFolder, { recursive: true, mode: 0o700 });
-      const embedded = await startEmbedded({ folder: join(settings.dataFolder, 'postgres'), log });
-      closers.opened(() => embedded.stop());
-      url = directUrl = embedded.url;
-    } else {
-      ({ pooled } = await waitForDatabase({ url, log }));
-      if (directUrl !== url) await waitForDatabase({ url: directUrl, log });
-    }
+    const server = await openServer(settings, log);
+    closers.opened(() => server.close());
+    const { url, directUrl, pooled } = server;
     const { applied } = await migrate({ url: directUrl, folder: migrations, log });
     const database = openDatabase({
       url,

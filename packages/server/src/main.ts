@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { Argument, Command, InvalidArgumentError } from 'commander';
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 
 import type { CleanupCommand } from './commands/cleanup-scene.js';
 import { DemoError, runDemo } from './commands/demo.js';
@@ -72,9 +72,6 @@ storage
       withoutDatabase?: true;
     }) => {
       const { copyAndEnd } = await import('./commands/copy.js');
-      const interrupt = new AbortController();
-      // Once: a second Ctrl-C ends the process at once, which is safe too.
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort());
       process.exitCode = await copyAndEnd(settings({ demandSecrets: false }), {
         ...options,
         reread: options.reread ?? false,
@@ -83,7 +80,7 @@ storage
         cwd: process.cwd(),
         print,
         draw: process.stderr.isTTY ? (line) => process.stderr.write(`\r\x1b[K${line}`) : undefined,
-        signal: interrupt.signal,
+        signal: interrupted(),
       });
     },
   );
@@ -170,6 +167,29 @@ program
     }
   });
 program
+  .command('backup')
+  .description('write all rows, and with --blobs all blobs, into a new folder; servers may run')
+  .requiredOption('--to <folder>', 'must not be there yet')
+  .option('--blobs', 'take the blobs along, each verified')
+  .action(async ({ to, blobs = false }: { to: string; blobs?: boolean }) => {
+    const { backupAndEnd } = await import('./commands/backup.js');
+    await backupAndEnd(settings({ demandSecrets: false }), { to, blobs, print, signal: interrupted() });
+  });
+program
+  .command('restore')
+  .description('make database and store what they were when a backup was made; stop all servers before')
+  .addOption(new Option('--from <folder>', 'the backup').conflicts('done'))
+  .option('--force', 'replace everything that the database holds')
+  .option('--done', 'all is there again: deletions, which a restore pauses, go on')
+  .action(async ({ from, force = false, done }: { from?: string; force?: boolean; done?: true }) => {
+    const { endRestore, restoreAndEnd } = await import('./commands/restore.js');
+    if (done) return endRestore(settings({ demandSecrets: false }), print);
+    if (from === undefined)
+      throw new ConfigError(['Give the backup: --from FOLDER, or --done after a restore.']);
+    const command = { from, force, print, signal: interrupted() };
+    process.exitCode = await restoreAndEnd(settings({ demandSecrets: false }), command);
+  });
+program
   .command('config')
   .description('print the settings in force, secrets masked')
   .action(() => print(describe(settings({ demandSecrets: false }))));
@@ -203,6 +223,13 @@ async function serve(role: 'all' | 'api' | 'worker'): Promise<void> {
 async function users(command: UserCommand): Promise<void> {
   const { userAndEnd } = await import('./commands/user.js');
   await userAndEnd(settings({ demandSecrets: false }), command, print);
+}
+
+/** Aborts at the first SIGINT or SIGTERM. A second one ends the process at once, which is safe too. */
+function interrupted(): AbortSignal {
+  const interrupt = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort());
+  return interrupt.signal;
 }
 
 function parallelism(text: string): number {
@@ -240,6 +267,11 @@ function remark(line: string): void {
 
 /** What a person can mend is told in its own words; anything else with all there is to know. */
 async function complain(error: unknown): Promise<void> {
+  if (error instanceof DOMException && error.name === 'AbortError') {
+    process.stderr.write('Interrupted.\n');
+    process.exitCode = 130;
+    return;
+  }
   const { isPlain } = await import('./commands/plain-errors.js');
   const plain = error instanceof ConfigError || error instanceof DemoError || isPlain(error);
   process.stderr.write(

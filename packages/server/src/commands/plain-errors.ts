@@ -1,6 +1,8 @@
 import { SecretsError } from '../config/secrets.js';
+import { BackupError } from '../features/cleanup/backup/format.js';
 import { StoreFull, StoreUnavailable } from '../foundation/blobs/blob-store.js';
 import { EmbeddedError } from '../foundation/database/embedded/embedded-error.js';
+import { LoadRefused } from '../foundation/database/load.js';
 import { MigrationError } from '../foundation/database/migration-error.js';
 import { DatabaseUnavailable } from '../foundation/database/wait.js';
 
@@ -18,6 +20,8 @@ const plain = [
   StartError,
   CommandError,
   SecretsError,
+  BackupError,
+  LoadRefused,
   StoreUnavailable,
   StoreFull,
   EmbeddedError,

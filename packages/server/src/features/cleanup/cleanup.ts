@@ -5,6 +5,7 @@ import type { Db } from '../../foundation/database/connect.js';
 import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import type { Log } from '../../foundation/log.js';
 import { purgeBlobs } from '../files/purge-job.js';
+import { isHeld } from './backup/hold-queries.js';
 import { housekeepingHandlers, housekeepingTimetable } from './housekeeping.js';
 import { createDeletionHandler } from './deletions/job.js';
 import { endOpenUploads } from './open-uploads.js';
@@ -77,6 +78,7 @@ export function createCleanup(options: CleanupOptions): Cleanup {
   const purge = recorded(db, purgeBlobs, async ({ signal, log }, count) => {
     const fault = await storeFault({ db, blobs });
     if (fault !== undefined) return log.error(fault);
+    if (await isHeld(db)) return log.info('a backup is being made; no blob is deleted meanwhile');
     const { deleted, failed, more } = await purgeDueKeys({ db, blobs, log, signal, batch, cap });
     count('deleted', deleted);
     count('failed', failed);

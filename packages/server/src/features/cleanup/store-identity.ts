@@ -6,7 +6,13 @@ import {
   writeIdentity,
 } from '../../foundation/blobs/identity.js';
 import type { Db } from '../../foundation/database/connect.js';
-import { ensureInstallation, findInstallation, noteMarked, type Installation } from './identity-queries.js';
+import {
+  ensureInstallation,
+  findInstallation,
+  liftPause,
+  noteMarked,
+  type Installation,
+} from './identity-queries.js';
 
 /** The two that must belong together before anything is deleted: rows say what is worthless in the store. */
 export interface Pair {
@@ -41,7 +47,7 @@ export async function storeFault({ db, blobs }: Pair): Promise<string | undefine
 
 /**
  * Makes the store this database's, whoever's it was. Everything that this database has buried is deleted there
- * from now on, and the database whose it was deletes nothing there any more.
+ * from now on, and the database whose it was deletes nothing there any more. The pause after a restore ends.
  * @returns the ids: now, and before (undefined when the store bore no mark).
  */
 export async function adoptStore({ db, blobs }: Pair): Promise<{
@@ -52,6 +58,7 @@ export async function adoptStore({ db, blobs }: Pair): Promise<{
   const before = await readIdentity(blobs);
   if (before !== id) await writeIdentity(blobs, id);
   await noteMarked(db);
+  await liftPause(db);
   return { id, before };
 }
 
@@ -59,7 +66,25 @@ const remedy =
   'Nothing is deleted from it. Check DATABASE_URL and the settings of the store; if they are right, run: ' +
   'mediablobkit storage adopt';
 
+/** Why nothing may be deleted since a backup was restored; undefined when there is no pause. */
+export async function pauseReason(db: Db): Promise<string | undefined> {
+  return pauseOf(await findInstallation(db));
+}
+
+function pauseOf(installation: Installation | undefined): string | undefined {
+  const since = installation?.deletionsPausedAt;
+  if (!since) return undefined;
+  return (
+    `A backup was restored (${since.toISOString()}): nothing is deleted for good until you have looked. ` +
+    'If all is there, run: mediablobkit restore --done'
+  );
+}
+
 function judge(installation: Installation | undefined, found: string | undefined): string | undefined {
+  return markFault(installation, found) ?? pauseOf(installation);
+}
+
+function markFault(installation: Installation | undefined, found: string | undefined): string | undefined {
   if (found !== undefined && found === installation?.id) return undefined;
   if (found === undefined) {
     // A database that has never marked a store has nothing that could be missing.

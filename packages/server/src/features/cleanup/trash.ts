@@ -6,6 +6,7 @@ import { inTransaction } from '../projects/queries.js';
 import { claimExpiredProject, expiredProjects, purgedProjects } from './projects/queries.js';
 import { orderPurge } from './projects/purge-job.js';
 import { recorded } from './recorded.js';
+import { pauseReason } from './store-identity.js';
 import { expiredTrash, purgeFiles } from './trash-queries.js';
 
 export interface TrashOptions {
@@ -46,6 +47,8 @@ const projectsOfRun = 100;
 
 export function createTrashHandler(options: TrashOptions): JobHandler {
   return recorded(options.db, purgeTrashJob, async ({ signal, log }, count) => {
+    const pause = await pauseReason(options.db);
+    if (pause !== undefined) return log.warn(pause);
     const { files, projects } = await purgeTrash(options, signal);
     count('files', files);
     count('projects', projects);

@@ -92,16 +92,9 @@ async function applyNext(
      SET LOCAL lock_timeout = ${lockWaitMs}`,
   );
   try {
-    await takeLock(client);
+    await lockSchema(client);
     await client.query(`SET LOCAL lock_timeout = ${tableLockWaitMs}`);
-    await client.query(
-      `CREATE TABLE IF NOT EXISTS schema_migrations (
-         version integer PRIMARY KEY,
-         name text NOT NULL,
-         checksum text NOT NULL,
-         applied_at timestamptz NOT NULL DEFAULT now()
-       )`,
-    );
+    await makeMigrationsTable(client);
     const [next] = pendingOf(migrations, await appliedRows(client));
     if (next) await apply(client, next);
     await client.query('COMMIT');
@@ -114,7 +107,23 @@ async function applyNext(
   }
 }
 
-async function takeLock(client: pg.Client): Promise<void> {
+/** Where it is written down what was applied. */
+export async function makeMigrationsTable(client: pg.Client): Promise<void> {
+  await client.query(
+    `CREATE TABLE IF NOT EXISTS schema_migrations (
+       version integer PRIMARY KEY,
+       name text NOT NULL,
+       checksum text NOT NULL,
+       applied_at timestamptz NOT NULL DEFAULT now()
+     )`,
+  );
+}
+
+/**
+ * Keeps everybody else from changing the schema until the transaction ends; waits for `lock_timeout` at most.
+ * @throws MigrationError `locked`
+ */
+export async function lockSchema(client: pg.Client): Promise<void> {
   try {
     await client.query('SELECT pg_advisory_xact_lock($1)', [lockKey]);
   } catch (error) {
@@ -127,7 +136,8 @@ async function takeLock(client: pg.Client): Promise<void> {
   }
 }
 
-async function apply(client: pg.Client, { version, name, sql, checksum }: Migration): Promise<void> {
+/** Applies one and writes it down, in the caller's transaction. @throws MigrationError `failed` */
+export async function apply(client: pg.Client, { version, name, sql, checksum }: Migration): Promise<void> {
   try {
     await client.query(sql);
   } catch (error) {
@@ -144,7 +154,8 @@ async function apply(client: pg.Client, { version, name, sql, checksum }: Migrat
   ]);
 }
 
-async function appliedRows(client: pg.Client): Promise<AppliedRow[]> {
+/** What is applied, in order; nothing where there is no schema yet. */
+export async function appliedRows(client: pg.Client): Promise<AppliedRow[]> {
   const { rows: found } = await client.query<{ there: boolean }>(
     "SELECT to_regclass('schema_migrations') IS NOT NULL AS there",
   );
@@ -156,7 +167,10 @@ async function appliedRows(client: pg.Client): Promise<AppliedRow[]> {
 }
 
 /** Those still to apply. @throws MigrationError when the rows and the files do not belong together. */
-function pendingOf(migrations: readonly Migration[], rows: readonly AppliedRow[]): Migration[] {
+export function pendingOf(
+  migrations: readonly Migration[],
+  rows: readonly Pick<AppliedRow, 'version' | 'name' | 'checksum'>[],
+): Migration[] {
   const newest = migrations.at(-1)?.version ?? 0;
   const known = new Map(migrations.map((migration) => [migration.version, migration]));
   for (const row of rows) {

@@ -82,6 +82,11 @@ export interface AuditLog {
   user_agent: string | null;
 }
 
+export interface BlobHolds {
+  id: string;
+  until: Timestamp;
+}
+
 export interface CancelledJobs {
   created_at: Generated<Timestamp>;
   id: string;
@@ -198,6 +203,7 @@ export interface Imports {
 }
 
 export interface Installation {
+  deletions_paused_at: Timestamp | null;
   id: string;
   marked_at: Timestamp | null;
   only_row: Generated<boolean>;
@@ -505,6 +511,7 @@ export interface DB {
   account_links: AccountLinks;
   api_keys: ApiKeys;
   audit_log: AuditLog;
+  blob_holds: BlobHolds;
   cancelled_jobs: CancelledJobs;
   cleanup_runs: CleanupRuns;
   deletions: Deletions;

@@ -53,6 +53,18 @@ export async function releaseExpired(db: Db, kinds: readonly string[]): Promise<
   return giveBack(db, over);
 }
 
+/**
+ * Takes back all jobs, whoever holds them: the holders were those of another database, of which this one is a copy.
+ * The attempt that was under way does not count.
+ * @returns how many.
+ */
+export async function giveBackAll(db: Db): Promise<number> {
+  const over = sql`
+    DELETE FROM running_jobs
+    RETURNING *, 1 AS granted, 'the database was restored' AS reason, now() AS run_at, true AS due`;
+  return (await giveBack(db, over)).size;
+}
+
 /** Moves the rows that `over` deletes back to the waiting ones, in one statement. */
 async function giveBack(db: Db, over: RawBuilder<unknown>): Promise<Map<string, GivenBack>> {
   const { rows } = await sql<{ id: string; state: GivenBack }>`

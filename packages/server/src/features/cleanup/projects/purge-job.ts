@@ -7,7 +7,7 @@ import { defineJob, handle, type JobHandler } from '../../../foundation/queue/de
 import { enqueue } from '../../../foundation/queue/enqueue.js';
 import { forgetMultipart } from '../../files/upload-queries.js';
 import { inTransaction } from '../../projects/queries.js';
-import { storeFault } from '../store-identity.js';
+import { pauseReason, storeFault } from '../store-identity.js';
 import {
   abandonSomeUploads,
   isPurged,
@@ -41,6 +41,8 @@ export interface PurgeProjectOptions {
 /** Files of one transaction: some 30 ms each hundred with four variants, so that nobody waits long for a lock. */
 const filesAtOnce = 200;
 const rowsAtOnce = 2_000;
+/** Seconds until a removal that must wait for the end of a pause asks again. */
+const pausedSeconds = 10 * 60;
 /** Milliseconds after which a run gives its place to other work and orders the next. */
 const runMs = 60_000;
 
@@ -53,6 +55,15 @@ export function createPurgeProjectHandler({ db, blobs, againAfter }: PurgeProjec
     const { payload, signal, log } = context;
     const { projectId } = payload;
     if (!(await isPurged(db, projectId))) return;
+    const pause = await pauseReason(db);
+    if (pause !== undefined) {
+      log.warn({ projectId }, pause);
+      // Not a failure: twenty of them would end the removal for good.
+      await context.finish((tx) =>
+        enqueue(tx, purgeProjectJob, { projectId }, { dedupeKey: projectId, afterSeconds: pausedSeconds }),
+      );
+      return;
+    }
     await inTransaction(db, (tx) => cancel(tx, { projectId }));
     const until = performance.now() + runMs;
     let files = 0;
