@@ -79,7 +79,7 @@ import type { JobHandler, JobKind, TimetableEntry } from './foundation/queue/def
 import { version } from './version.js';
 
 /** Folder of the SQL migrations; the path is the same from the source and from the build. */
-const migrations = new URL('../migrations/', import.meta.url);
+export const migrations = new URL('../migrations/', import.meta.url);
 
 /** Seconds after which no put of an abandoned attempt can still be under way: what a store call may take, doubled. */
 const maxWriteSeconds = 15 * 60;
