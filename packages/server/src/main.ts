@@ -167,6 +167,21 @@ program
     }
   });
 program
+  .command('doctor')
+  .description(
+    'look at the installation and say what to do; exit code 0 nothing fails, 1 something does, 2 could not look',
+  )
+  .option('--json', 'one JSON object')
+  .action(async ({ json = false }: { json?: boolean }) => {
+    try {
+      const { examine } = await import('./commands/doctor/doctor.js');
+      process.exitCode = await examine(settings({ demandSecrets: false }), { json, print });
+    } catch (error) {
+      await complain(error);
+      process.exitCode = 2;
+    }
+  });
+program
   .command('backup')
   .description('write all rows, and with --blobs all blobs, into a new folder; servers may run')
   .requiredOption('--to <folder>', 'must not be there yet')

@@ -46,6 +46,17 @@ export async function oldestWaitingAge(db: Db): Promise<Record<Lane, number>> {
   };
 }
 
+/** The line of the timetable that has been due for longest; undefined while none is. It stands still without workers. */
+export async function longestOverdue(
+  db: Db,
+): Promise<{ readonly name: string; readonly seconds: number } | undefined> {
+  const { rows } = await sql<{ name: string; seconds: number }>`
+    SELECT name, extract(epoch FROM now() - next_run_at)::float8 AS seconds
+    FROM timetable WHERE next_run_at <= now() ORDER BY next_run_at LIMIT 1
+  `.execute(db);
+  return rows[0];
+}
+
 /** A job that is not over, as a person sees it. */
 export interface OpenJob {
   readonly id: string;
