@@ -123,6 +123,14 @@ async function fill(
   const odd =
     [...dumped.keys()].find((name) => !names.includes(name)) ?? names.find((name) => !dumped.has(name));
   if (odd !== undefined) throw new LoadRefused(`The backup and its schema differ in the table ${odd}.`);
+  // What is loaded has happened already: our triggers tell of changes, and keep the audit log from being emptied. Those of
+  // the foreign keys stay.
+  const setTriggers = async (state: 'DISABLE' | 'ENABLE'): Promise<void> => {
+    for (const name of names) {
+      await client.query(`ALTER TABLE ${pg.escapeIdentifier(name)} ${state} TRIGGER USER`);
+    }
+  };
+  await setTriggers('DISABLE');
   await client.query(`TRUNCATE ${names.map((name) => pg.escapeIdentifier(name)).join(', ')}`);
   for (const name of await inOrder(client, names)) {
     const table = dumped.get(name);
@@ -135,6 +143,7 @@ async function fill(
       throw new LoadRefused(`The backup names ${table.rows} rows of ${name}, and has ${sink.rowCount}.`);
     }
   }
+  await setTriggers('ENABLE');
 }
 
 /** The tables, each behind those that its foreign keys name. */
