@@ -114,7 +114,10 @@ export function target(name: string, columns: readonly string[]): string {
 
 /** The tables that the migrations make, and the one that says which were applied. */
 export function tablesOf(migrations: readonly Migration[]): ReadonlySet<string> {
-  return new Set(['schema_migrations', ...made(migrations, /^CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?(\w+)/gm)]);
+  return new Set([
+    'schema_migrations',
+    ...made(migrations, /^CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?(\w+)/gm),
+  ]);
 }
 
 /** The functions that the migrations make. */
