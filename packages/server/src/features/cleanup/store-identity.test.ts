@@ -104,7 +104,7 @@ describe('the first start', () => {
     const written = await blobs.stat(identityKey);
     expect(await claimStore({ db, blobs })).toBeUndefined();
     expect(await blobs.stat(identityKey)).toEqual(written);
-    expect(await installation()).toEqual({ only_row: true, id, marked_at });
+    expect(await installation()).toEqual({ only_row: true, id, marked_at, deletions_paused_at: null });
   });
 
   it('of several processes at once ends in one id', async () => {
