@@ -1,7 +1,10 @@
 /**
- * npm run bench:scale -- sweep — what must go on working when there is a lot of it: throughput and memory.
+ * npm run bench:scale -- sweep | lists | removal — what must go on working when there is a lot of it.
  *
- *   --keys=1000000      keys in the store, and rows
+ *   sweep      --keys=1000000                    keys in the store, and rows: throughput and memory
+ *   lists      --rows=1000000 --rounds=200       files of a project (of the build: npm run build before)
+ *   removal    --files=100000 --beside=1000000   files of the project that is removed, and of others
+ *
  *   TEST_DATABASE_URL   a server to use (as superuser; a database is made and dropped); otherwise an embedded
  *                       PostgreSQL is started in a temporary folder with the settings of the product
  */
@@ -21,6 +24,8 @@ const { migrate } = await import('../../packages/server/src/foundation/database/
 /** Each bench by its name. */
 const benches = {
   sweep: async () => (await import('./sweep.mjs')).benchSweep,
+  lists: async () => (await import('./lists.mjs')).benchLists,
+  removal: async () => (await import('./removal.mjs')).benchRemoval,
 };
 
 const name = process.argv[2] ?? '';

@@ -9,7 +9,12 @@ import { createContentTargets } from './features/access/content-targets.js';
 import { hearAccessNotice } from './features/access/notices.js';
 import type { Target } from './features/access/queries.js';
 import { createAccounts } from './features/accounts/accounts.js';
-import { createCleanup, expireUploadsJob, lateWriteSeconds } from './features/cleanup/cleanup.js';
+import {
+  createCleanup,
+  expireUploadsJob,
+  lateWriteSeconds,
+  type CleanupOptions,
+} from './features/cleanup/cleanup.js';
 import { deleteFilesJob } from './features/cleanup/deletions/job.js';
 import { deletionRoutes } from './features/cleanup/deletions/routes.js';
 import type { FsckOptions } from './features/cleanup/fsck/fsck.js';
@@ -44,6 +49,7 @@ import { verifyUploadJob } from './features/uploads/direct/verify-job.js';
 import { finishUploadJob } from './features/uploads/tus/finish-job.js';
 import { importFileJob, tidyImportsJob } from './features/uploads/import/job.js';
 import { failImportsOfProject } from './features/uploads/import/queries.js';
+import type { TidyOptions } from './features/uploads/import/tidy.js';
 import {
   createUploads,
   createUploadWork,
@@ -52,7 +58,7 @@ import {
 } from './features/uploads/uploads.js';
 import { renderVariants, reviveVariants } from './features/variants/job.js';
 import { planVariants, type PlanOptions } from './features/variants/plan.js';
-import { collectVariants } from './features/variants/collect.js';
+import { collectVariants, type CollectOptions } from './features/variants/collect.js';
 import { renderAgain } from './features/variants/render-again.js';
 import { previewRoutes } from './features/variants/preview/routes.js';
 import type { Selection } from './features/variants/regenerate/choose.js';
@@ -356,6 +362,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     heartbeatMs: heartbeatOf(settings),
     outbound: outboundOf(settings),
     uploadStaleSeconds: settings.uploadStaleMs / 1000,
+    uploadKeysSeconds: settings.idempotencyLifetimeMs / 1000,
     expirySeconds: settings.uploadExpiryMs / 1000,
     addressSecrets: linkSecrets,
     addressSeconds: Math.floor(settings.uploadUrlLifetimeMs / 1000),
@@ -457,7 +464,7 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
     posters,
     temporaryFolder,
     maxWriteSeconds,
-    removedGraceSeconds: settings.variantGraceMs / 1000,
+    ...collectOptions(settings),
     log,
   });
   const uploads = createUploadWork({
@@ -470,18 +477,12 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
     outbound: outboundOf(settings),
     importTimeoutMs: settings.importTimeoutMs,
     heartbeatMs: heartbeatOf(settings),
+    ...tidyOptions(settings),
     log,
   });
   // After the runner's door, so that what is still under way has been given back.
   kit.opened(() => uploads.close());
-  const cleanup = createCleanup({
-    db,
-    blobs,
-    log,
-    uploadStaleSeconds: settings.uploadStaleMs / 1000,
-    uploadExpirySeconds: settings.uploadExpiryMs / 1000,
-    trashSeconds: settings.trashDays * 24 * 60 * 60,
-  });
+  const cleanup = createCleanup(cleanupOptions(settings, { db, blobs, log }));
   const sweep = createSweepWork({
     ...sweepOptions(settings, { db, blobs }),
     metrics,
@@ -526,6 +527,36 @@ export const remedies: Remedies = {
   onDamage: (tx, { projectId, fileId, kind }) =>
     recordEvents(tx, [{ projectId, type: 'file.damaged', subjectId: fileId, data: { kind } }]),
 };
+
+/** What the timetable takes away, and when. */
+export function cleanupOptions(
+  settings: Settings,
+  ground: { readonly db: Db; readonly blobs: BlobStore; readonly log: Log },
+): CleanupOptions {
+  return {
+    ...ground,
+    uploadStaleSeconds: settings.uploadStaleMs / 1000,
+    uploadExpirySeconds: settings.uploadExpiryMs / 1000,
+    trashSeconds: settings.trashDays * 24 * 60 * 60,
+    temporariesSeconds: settings.orphanGraceMs / 1000,
+    jobsSeconds: settings.jobsKeptMs / 1000,
+    deadJobsSeconds: settings.deadJobsKeptMs / 1000,
+    eventsSeconds: settings.eventsKeptMs / 1000,
+    uploadKeysSeconds: settings.idempotencyLifetimeMs / 1000,
+    auditSeconds: settings.auditKeptMs === undefined ? null : settings.auditKeptMs / 1000,
+    cap: settings.cleanupCap,
+  };
+}
+
+/** The same of derived pictures. */
+export function collectOptions(settings: Settings): Omit<CollectOptions, 'db'> {
+  return { removedGraceSeconds: settings.variantGraceMs / 1000, cap: settings.cleanupCap };
+}
+
+/** The same of imports. */
+export function tidyOptions(settings: Settings): Omit<TidyOptions, 'db'> {
+  return { importsSeconds: settings.jobsKeptMs / 1000, cap: settings.cleanupCap };
+}
 
 /** How the store is compared with the rows. */
 export function sweepOptions(

@@ -258,6 +258,7 @@ export function openVariants(scene: Scene, options: VariantsOptions): VariantReq
       temporaryFolder,
       maxWriteSeconds: 60,
       removedGraceSeconds,
+      cap: 10_000,
       log,
     }),
   };

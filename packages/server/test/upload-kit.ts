@@ -27,6 +27,7 @@ import { ImagingError } from '../src/foundation/imaging/imaging.js';
 import { createLog } from '../src/foundation/log.js';
 import type { JobContext } from '../src/foundation/queue/define.js';
 import Type from 'typebox';
+import { cleanupOptions } from './cleanup-options.js';
 import { createTestClock, type TestClock } from './api.js';
 import { createTestDatabase, type TestDatabase } from './database.js';
 
@@ -174,6 +175,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     },
     defaultQuotaBytes: options.defaultQuotaBytes ?? null,
     log,
+    uploadKeysSeconds: cleanupOptions.uploadKeysSeconds,
     uploadStaleSeconds: options.uploadStaleSeconds ?? 300,
     expirySeconds: options.uploadExpirySeconds ?? 3600,
     addressSecrets: ['a secret that is only good for tests'],
@@ -213,6 +215,8 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     outbound,
     importTimeoutMs: options.importTimeoutMs ?? 30_000,
     heartbeatMs: options.heartbeatMs,
+    importsSeconds: 7 * 86_400,
+    cap: cleanupOptions.cap,
     log,
     ...options.limits,
   });
@@ -220,9 +224,9 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     db,
     blobs: disk,
     log,
+    ...cleanupOptions,
     uploadStaleSeconds: options.uploadStaleSeconds ?? 300,
     uploadExpirySeconds: options.uploadExpirySeconds ?? 3600,
-    trashSeconds: 30 * 86_400,
   });
 
   const runCleanup = async (kind: string): Promise<void> => {

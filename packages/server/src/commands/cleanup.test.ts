@@ -4,6 +4,7 @@ import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 
+import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { createSweepScene, type SweepScene } from '../../test/sweep-scene.js';
@@ -141,8 +142,8 @@ it('mediablobkit cleanup integrity reads, and says what is lost', async () => {
 
 it('other cleanups run what the timetable runs; what means nothing is refused', async () => {
   await layStore();
-  expect(await cleanup(['jobs'])).toMatchObject({ code: 0, out: 'forget-jobs: done\n' });
-  expect(await cleanup(['variants'])).toMatchObject({ code: 0, out: 'collect-variants: done\n' });
+  expect(await cleanup(['jobs'])).toMatchObject({ code: 0, out: 'forget-jobs: nothing\n' });
+  expect(await cleanup(['variants'])).toMatchObject({ code: 0, out: 'collect-variants: nothing\n' });
   const unknown = await cleanup(['everything']);
   expect(unknown).toMatchObject({
     code: 2,
@@ -152,4 +153,35 @@ it('other cleanups run what the timetable runs; what means nothing is refused', 
   expect(both).toMatchObject({ code: 2, error: expect.stringContaining('exclude each other') });
   const odd = await cleanup(['jobs', '--delete']);
   expect(odd).toMatchObject({ code: 2, error: expect.stringContaining('means nothing') });
+}, 60_000);
+
+it('a dry run says what the real one then takes, and takes nothing', async () => {
+  const { db, projectId } = scene;
+  for (let n = 0; n < 3; n += 1) await scene.file();
+  await db
+    .updateTable('files')
+    .set({ deleted_at: sql<Date>`now() - interval '31 days'` })
+    .execute();
+  await db
+    .updateTable('project_usage')
+    .set((eb) => ({ trash_bytes: eb.ref('original_bytes') }))
+    .execute();
+  await layStore();
+  const due = { type: 'due', name: 'purge-trash', counts: { files: 4, projects: 0 } };
+  const dry = await cleanup(['trash', '--dry-run', '--json']);
+  expect({ ...dry, out: JSON.parse(dry.out) as unknown }).toEqual({ code: 1, error: '', out: due });
+  expect(await cleanup(['trash'])).toEqual({ code: 0, error: '', out: 'purge-trash: 4 files\n' });
+  expect(await cleanup(['blobs', '--dry-run'])).toMatchObject({
+    code: 1,
+    out: 'purge-blobs would take: 4 blobs\n',
+  });
+  await db
+    .updateTable('installation')
+    .set({ deletions_paused_at: sql<Date>`now()` })
+    .execute();
+  // What the run would refuse, the dry run refuses too.
+  const paused = await cleanup(['blobs', '--dry-run']);
+  expect(paused.out).toBe('purge-blobs would take: nothing\n');
+  expect(paused.error).toContain('restore');
+  expect(await db.selectFrom('files').select('id').where('project_id', '=', projectId).execute()).toEqual([]);
 }, 60_000);

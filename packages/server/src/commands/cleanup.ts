@@ -1,11 +1,14 @@
 import { ConfigError, type Settings } from '../config.js';
 import { createCleanup } from '../features/cleanup/cleanup.js';
 import { inTransaction } from '../features/projects/queries.js';
-import { createCollectHandler } from '../features/variants/collect.js';
+import type { Counts, Due, Recorder } from '../features/cleanup/recorded.js';
+import { pauseReason, storeFault } from '../features/cleanup/store-identity.js';
+import { createTidyHandler, dueImports } from '../features/uploads/import/tidy.js';
+import { createCollectHandler, dueCollection } from '../features/variants/collect.js';
 import { newId } from '../foundation/ids.js';
 import { createLog } from '../foundation/log.js';
 import type { JobHandler } from '../foundation/queue/define.js';
-import { openGround, openStore } from '../kit.js';
+import { cleanupOptions, collectOptions, openGround, openStore, tidyOptions } from '../kit.js';
 import { checkNow } from './cleanup-integrity.js';
 import type { CleanupCommand, CleanupScene } from './cleanup-scene.js';
 import { sweepNow } from './cleanup-sweep.js';
@@ -29,6 +32,9 @@ const cleaners: Readonly<Record<string, Cleaner>> = {
   keys: ordinary('forget-upload-keys'),
   sessions: ordinary('expire-sessions'),
   jobs: ordinary('forget-jobs'),
+  imports: ordinary('tidy-imports'),
+  people: ordinary('forget-people'),
+  audit: ordinary('forget-audit'),
 };
 
 /**
@@ -85,37 +91,76 @@ function refuseOptions({ options }: Cleaner, command: CleanupCommand): void {
   if (faults.length > 0) throw new ConfigError(faults);
 }
 
-/** Runs jobs of the timetable once, in this process. */
+/** Runs jobs of the timetable once, in this process, or says what they would take. */
 function ordinary(...kinds: readonly string[]): Cleaner {
   return {
-    options: [],
-    async run({ settings, db, blobs, log, command: { signal, print } }) {
-      const { handlers } = createCleanup({
-        db,
-        blobs,
-        log,
-        uploadStaleSeconds: settings.uploadStaleMs / 1000,
-        uploadExpirySeconds: settings.uploadExpiryMs / 1000,
-        trashSeconds: settings.trashDays * 24 * 60 * 60,
+    options: ['dryRun', 'json'],
+    async run(scene) {
+      const { command } = scene;
+      let seen: Counts = {};
+      const lines = linesOf(scene, ({ counts }) => {
+        seen = counts;
       });
-      const collect = createCollectHandler({ db, removedGraceSeconds: settings.variantGraceMs / 1000 });
-      const all: readonly JobHandler[] = [...handlers, collect];
+      let remaining = 0;
       for (const name of kinds) {
-        const handler = all.find(({ kind }) => kind.name === name);
-        if (!handler) throw new TypeError(`nobody does ${name}`);
-        await handler.run({
-          id: newId(),
-          payload: {},
-          projectId: null,
-          attempt: 1,
-          lastAttempt: true,
-          signal,
-          log,
-          finish: (work) => inTransaction(db, work),
-        });
-        print(`${name}: done`);
+        if (command.dryRun === true) {
+          const due = lines.due[name];
+          if (due === undefined) throw new TypeError(`nobody knows what ${name} would do`);
+          seen = await due();
+          remaining += Object.values(seen).reduce((sum, number) => sum + number, 0);
+        } else {
+          await runOnce(scene, lines.handlers, name);
+        }
+        tell(command, name, seen);
       }
-      return 0;
+      if (command.dryRun !== true) return 0;
+      // What keeps the real run from doing anything must be heard of before it.
+      const refusal = (await storeFault(scene)) ?? (await pauseReason(scene.db));
+      if (refusal !== undefined) command.remark(refusal);
+      return remaining > 0 ? 1 : 0;
     },
   };
+}
+
+/** Every line of the timetable that `ordinary` knows. */
+function linesOf({ settings, db, blobs, log }: CleanupScene, onRun: NonNullable<Recorder['onRun']>) {
+  const cleanup = createCleanup({ ...cleanupOptions(settings, { db, blobs, log }), onRun });
+  const collect = { db, ...collectOptions(settings), onRun };
+  const tidy = { db, ...tidyOptions(settings), onRun };
+  return {
+    handlers: [...cleanup.handlers, createCollectHandler(collect), createTidyHandler(tidy)],
+    due: { ...cleanup.due, ...dueCollection(collect), ...dueImports(tidy) } as Due,
+  };
+}
+
+async function runOnce(
+  { db, log, command: { signal } }: CleanupScene,
+  handlers: readonly JobHandler[],
+  name: string,
+): Promise<void> {
+  const handler = handlers.find(({ kind }) => kind.name === name);
+  if (!handler) throw new TypeError(`nobody does ${name}`);
+  await handler.run({
+    id: newId(),
+    payload: {},
+    projectId: null,
+    attempt: 1,
+    lastAttempt: true,
+    signal,
+    log,
+    finish: (work) => inTransaction(db, work),
+  });
+}
+
+function tell({ json, dryRun, print }: CleanupCommand, name: string, counts: Counts): void {
+  if (json) return print(JSON.stringify({ type: dryRun ? 'due' : 'done', name, counts }));
+  const items = Object.entries(counts)
+    .filter(([, number]) => number > 0)
+    .map(([item, number]) => `${number.toLocaleString('en-US')} ${words(item)}`);
+  print(`${name}${dryRun ? ' would take' : ''}: ${items.length > 0 ? items.join(', ') : 'nothing'}`);
+}
+
+/** `openUploads` → `open uploads`. */
+function words(item: string): string {
+  return item.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 }

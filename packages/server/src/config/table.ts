@@ -469,6 +469,42 @@ export const table = {
     doc: 'A job whose worker has been silent for this long is taken over by another.',
   }),
 
+  cleanupCap: cleanup.given({
+    name: 'MBK_CLEANUP_CAP',
+    kind: integer({ min: 100, max: 10_000_000 }),
+    standard: '10000',
+    doc: 'Most uploads, files, blobs or rows that one run of a line of the timetable takes; its next run goes on.',
+  }),
+  jobsKeptMs: cleanup.given({
+    name: 'MBK_JOBS_KEPT',
+    kind: duration({ min: '1m', max: '3650d' }),
+    standard: '7d',
+    doc: 'How long finished jobs and imports can be looked up.',
+  }),
+  deadJobsKeptMs: cleanup.given({
+    name: 'MBK_DEAD_JOBS_KEPT',
+    kind: duration({ min: '1m', max: '3650d' }),
+    standard: '30d',
+    doc: 'How long jobs that failed for good are kept, for somebody to look and retry.',
+  }),
+  eventsKeptMs: cleanup.given({
+    name: 'MBK_EVENTS_KEPT',
+    kind: duration({ min: '1h', max: '3650d' }),
+    standard: '7d',
+    doc: 'How long events are kept that nobody has taken.',
+  }),
+  idempotencyLifetimeMs: cleanup.given({
+    name: 'MBK_IDEMPOTENCY_LIFETIME',
+    kind: duration({ min: '1m', max: '365d' }),
+    standard: '24h',
+    doc: 'How long an upload that is repeated with its `Idempotency-Key` gets the answer of the first.',
+  }),
+  auditKeptMs: cleanup.optional({
+    name: 'MBK_AUDIT_KEPT',
+    kind: duration({ min: '1d', max: '36500d' }),
+    otherwise: 'for ever',
+    doc: 'How long the audit log is kept.',
+  }),
   orphanSweep: cleanup.given({
     name: 'MBK_ORPHAN_SWEEP',
     kind: oneOf('off', 'report', 'delete'),

@@ -186,14 +186,16 @@ export async function findGoodLink(
 export async function deleteExpiredLinks(db: Db, limit: number): Promise<number> {
   const gone = await db
     .deleteFrom('account_links')
-    .where('id', 'in', (eb) =>
-      eb
-        .selectFrom('account_links')
-        .select('id')
-        .where('expires_at', '<', sql<Date>`now() - interval '1 day'`)
-        .orderBy('expires_at')
-        .limit(limit),
-    )
+    .where('id', 'in', expiredLinks(db).limit(limit))
     .executeTakeFirst();
   return Number(gone.numDeletedRows);
+}
+
+/** Links that have not worked for a day, those first that have not for longest. */
+export function expiredLinks(db: Db) {
+  return db
+    .selectFrom('account_links')
+    .select('id')
+    .where('expires_at', '<', sql<Date>`now() - interval '1 day'`)
+    .orderBy('expires_at');
 }

@@ -205,14 +205,16 @@ export async function revokeSessionsOf(
 export async function deleteEndedSessions(db: Db, limit: number): Promise<number> {
   const ended = await db
     .deleteFrom('sessions')
-    .where('id', 'in', (eb) =>
-      eb
-        .selectFrom('sessions')
-        .select('id')
-        .where('expires_at', '<', sql<Date>`now() - interval '1 day'`)
-        .orderBy('expires_at')
-        .limit(limit),
-    )
+    .where('id', 'in', endedSessions(db).limit(limit))
     .executeTakeFirst();
   return Number(ended.numDeletedRows);
+}
+
+/** Sessions that ran out more than a day ago, those first that did so first. */
+export function endedSessions(db: Db) {
+  return db
+    .selectFrom('sessions')
+    .select('id')
+    .where('expires_at', '<', sql<Date>`now() - interval '1 day'`)
+    .orderBy('expires_at');
 }

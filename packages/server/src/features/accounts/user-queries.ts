@@ -151,3 +151,30 @@ export async function ownsProjects(tx: Tx, userId: string): Promise<boolean> {
     .executeTakeFirst();
   return row !== undefined;
 }
+
+/** People whose account was deleted so many seconds ago and who own no project, not even in the trash. */
+export function deletedUsers(db: Db | Tx, deletedForSeconds: number) {
+  return db
+    .selectFrom('users')
+    .select('id')
+    .where('deleted_at', '<', sql<Date>`now() - make_interval(secs => ${deletedForSeconds}::float8)`)
+    .where((eb) =>
+      eb.not(
+        eb.exists(eb.selectFrom('projects').select('id').whereRef('projects.owner_id', '=', 'users.id')),
+      ),
+    )
+    .orderBy('deleted_at');
+}
+
+/**
+ * Removes the rows of people who have been deleted for so many seconds: address, name, sessions and links go, files and
+ * keys forget who made them. The audit log keeps the id.
+ * @returns how many, at most `limit`.
+ */
+export async function forgetUsers(db: Db, deletedForSeconds: number, limit: number): Promise<number> {
+  const { numDeletedRows } = await db
+    .deleteFrom('users')
+    .where('id', 'in', deletedUsers(db, deletedForSeconds).limit(limit).forUpdate().skipLocked())
+    .executeTakeFirst();
+  return Number(numDeletedRows);
+}

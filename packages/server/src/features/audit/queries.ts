@@ -1,4 +1,6 @@
-import type { Db } from '../../foundation/database/connect.js';
+import { sql } from 'kysely';
+
+import type { Db, Tx } from '../../foundation/database/connect.js';
 import { newId } from '../../foundation/ids.js';
 import type { Page } from '../../foundation/http/pages.js';
 
@@ -77,4 +79,25 @@ export async function listEntries(db: Db, projectId: string | undefined, page: P
     userAgent: row.user_agent,
     requestId: row.request_id,
   }));
+}
+
+/** Entries that are older than so many seconds. */
+export function oldEntries(db: Db | Tx, olderThanSeconds: number) {
+  return db
+    .selectFrom('audit_log')
+    .select('id')
+    .where('at', '<', sql<Date>`now() - make_interval(secs => ${olderThanSeconds}::float8)`);
+}
+
+/** Removes old entries, which nothing else may. @returns how many, at most `limit`. */
+export async function forgetEntries(db: Db, olderThanSeconds: number, limit: number): Promise<number> {
+  return db.transaction().execute(async (tx) => {
+    // What the table's trigger asks for.
+    await sql`SET LOCAL mediablobkit.audit_retention = 'on'`.execute(tx);
+    const { numDeletedRows } = await tx
+      .deleteFrom('audit_log')
+      .where('id', 'in', oldEntries(tx, olderThanSeconds).limit(limit))
+      .executeTakeFirst();
+    return Number(numDeletedRows);
+  });
 }

@@ -1,20 +1,19 @@
 import Type from 'typebox';
 
-import type { BlobStore } from '../../foundation/blobs/blob-store.js';
-import type { Db } from '../../foundation/database/connect.js';
+import { countRows } from '../../foundation/database/count.js';
 import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import type { Log } from '../../foundation/log.js';
 import { purgeBlobs } from '../files/purge-job.js';
 import { isHeld } from './backup/hold-queries.js';
-import { housekeepingHandlers, housekeepingTimetable } from './housekeeping.js';
+import { createHousekeeping, housekeepingTimetable, type HousekeepingOptions } from './housekeeping.js';
 import { createDeletionHandler } from './deletions/job.js';
-import { endOpenUploads } from './open-uploads.js';
+import { dueOpenUploads, endOpenUploads } from './open-uploads.js';
 import { createPurgeProjectHandler } from './projects/purge-job.js';
 import { purgeDueKeys } from './purge.js';
-import { expireUploads } from './queries.js';
-import { recorded } from './recorded.js';
+import { dueKeys, expireUploads, staleUploads } from './queries.js';
+import { recorded, type Due } from './recorded.js';
 import { storeFault } from './store-identity.js';
-import { createTrashHandler, trashTimetable } from './trash.js';
+import { createTrashHandler, dueTrash, purgeTrashJob, trashTimetable } from './trash.js';
 
 /** Gives up the uploads of processes that died. */
 export const expireUploadsJob = defineJob({
@@ -25,26 +24,24 @@ export const expireUploadsJob = defineJob({
   timeoutSeconds: 300,
 });
 
-export interface CleanupOptions {
-  readonly db: Db;
-  readonly blobs: BlobStore;
+export interface CleanupOptions extends HousekeepingOptions {
   readonly log: Log;
   /** Silence after which an unfinished upload's process is taken for dead. */
   readonly uploadStaleSeconds: number;
   /** Silence after which an unfinished upload of several requests is given up. */
   readonly uploadExpirySeconds: number;
-  /** Seconds for which what is in the trash can be restored. */
+  /** Seconds for which what is in the trash can be restored, and for which the rows of deleted people are kept. */
   readonly trashSeconds: number;
-  /** Most uploads or blobs that one run of a job takes; the next minute brings the next run. */
-  readonly cap?: number;
+  /** Most uploads, files, blobs or rows that one run of a line takes; its next run goes on. */
+  readonly cap: number;
 }
 
 export interface Cleanup {
   readonly handlers: readonly JobHandler[];
   readonly timetable: readonly TimetableEntry[];
+  readonly due: Due;
 }
 
-const standardCap = 10_000;
 /** Rows of one transaction, and keys of one call to the store. */
 const batch = 500;
 /**
@@ -56,9 +53,11 @@ const everyMinute = '* * * * *';
 
 /** What time makes worthless, and who takes it away. */
 export function createCleanup(options: CleanupOptions): Cleanup {
-  const { db, blobs, uploadStaleSeconds, cap = standardCap } = options;
+  const { db, blobs, uploadStaleSeconds, cap } = options;
+  const housekeeping = createHousekeeping(options);
+  const trash = { ...options, againAfter: lateWriteSeconds };
 
-  const expire = recorded(db, expireUploadsJob, async ({ signal, log }, count) => {
+  const expire = recorded(options, expireUploadsJob, async ({ signal, log }, count) => {
     let expired = 0;
     while (expired < cap && !signal.aborted) {
       const limit = Math.min(batch, cap - expired);
@@ -72,10 +71,10 @@ export function createCleanup(options: CleanupOptions): Cleanup {
     }
     if (expired > 0) log.info({ expired }, 'unfinished uploads expired');
     count('uploads', expired);
-    await endOpenUploads(options, { batch, cap, againAfter: lateWriteSeconds, signal, log });
+    await endOpenUploads(options, { batch, cap, againAfter: lateWriteSeconds, signal, log, count });
   });
 
-  const purge = recorded(db, purgeBlobs, async ({ signal, log }, count) => {
+  const purge = recorded(options, purgeBlobs, async ({ signal, log }, count) => {
     const fault = await storeFault({ db, blobs });
     if (fault !== undefined) return log.error(fault);
     if (await isHeld(db)) return log.info('a backup is being made; no blob is deleted meanwhile');
@@ -89,10 +88,10 @@ export function createCleanup(options: CleanupOptions): Cleanup {
     handlers: [
       expire,
       purge,
-      createTrashHandler({ db, trashSeconds: options.trashSeconds, againAfter: lateWriteSeconds, cap }),
+      createTrashHandler(trash),
       createPurgeProjectHandler({ db, blobs, againAfter: lateWriteSeconds }),
       createDeletionHandler({ db, againAfter: lateWriteSeconds }),
-      ...housekeepingHandlers(options),
+      ...housekeeping.handlers,
     ],
     timetable: [
       { name: 'expire-uploads', cron: everyMinute, kind: expireUploadsJob, payload: {} },
@@ -100,5 +99,14 @@ export function createCleanup(options: CleanupOptions): Cleanup {
       trashTimetable,
       ...housekeepingTimetable,
     ],
+    due: {
+      [expireUploadsJob.name]: async () => ({
+        uploads: await countRows(db, staleUploads(db, uploadStaleSeconds), cap),
+        ...(await dueOpenUploads(options, cap)),
+      }),
+      [purgeBlobs.name]: async () => ({ blobs: await countRows(db, dueKeys(db), cap) }),
+      [purgeTrashJob.name]: () => dueTrash(trash),
+      ...housekeeping.due,
+    },
   };
 }

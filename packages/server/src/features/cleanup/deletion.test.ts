@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import Type from 'typebox';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { cleanupOptions } from '../../../test/cleanup-options.js';
 import { createTestApi, type Member, type TestApi } from '../../../test/api.js';
 import { openDiskStore } from '../../foundation/blobs/disk.js';
 import { originalKey, variantKey } from '../../foundation/blobs/keys.js';
@@ -61,8 +62,7 @@ beforeAll(async () => {
     db,
     blobs,
     log,
-    uploadStaleSeconds: 300,
-    uploadExpirySeconds: 86_400,
+    ...cleanupOptions,
     trashSeconds: 3600,
   }).handlers;
   owner = await api.register();

@@ -1,5 +1,7 @@
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { cleanupOptions } from '../../../test/cleanup-options.js';
 import { createUploadKit, type UploadKit } from '../../../test/upload-kit.js';
 import type { BlobStore } from '../../foundation/blobs/blob-store.js';
 import { originalKey, stagingKey } from '../../foundation/blobs/keys.js';
@@ -8,7 +10,8 @@ import { createLog } from '../../foundation/log.js';
 import { openFile } from '../files/intake-queries.js';
 import { openUpload } from '../files/upload-queries.js';
 import { inTransaction } from '../projects/queries.js';
-import { createCleanup } from './cleanup.js';
+import { createCleanup, type CleanupOptions } from './cleanup.js';
+import type { Counts } from './recorded.js';
 
 let kit: UploadKit;
 let project: string;
@@ -20,20 +23,29 @@ afterAll(() => kit.close());
 
 /** Runs the removal of temporaries, for which a put is old once it has begun. */
 async function removeTemporaries(): Promise<void> {
+  await runLine('remove-temporaries', {
+    blobs: {
+      ...kit.blobs,
+      removeStaleTemporaries: (_olderThanMs, keep) => kit.blobs.removeStaleTemporaries(-1000, keep),
+    },
+  });
+}
+
+/** Runs a line of the timetable. @returns what it has counted. */
+async function runLine(name: string, options: Partial<CleanupOptions> = {}): Promise<Counts> {
   const log = await createLog({ level: 'silent', pretty: false });
-  const blobs: BlobStore = {
-    ...kit.blobs,
-    removeStaleTemporaries: (_olderThanMs, keep) => kit.blobs.removeStaleTemporaries(-1000, keep),
-  };
+  let counted: Counts = {};
   const { handlers } = createCleanup({
     db: kit.db,
-    blobs,
+    blobs: kit.blobs,
     log,
-    uploadStaleSeconds: 300,
-    uploadExpirySeconds: 86_400,
-    trashSeconds: 30 * 86_400,
+    ...cleanupOptions,
+    onRun: ({ counts }) => {
+      counted = counts;
+    },
+    ...options,
   });
-  const handler = handlers.find(({ kind }) => kind.name === 'remove-temporaries');
+  const handler = handlers.find(({ kind }) => kind.name === name);
   if (!handler) throw new TypeError('no handler');
   await handler.run({
     id: newId(),
@@ -45,6 +57,7 @@ async function removeTemporaries(): Promise<void> {
     log,
     finish: (work) => inTransaction(kit.db, work),
   });
+  return counted;
 }
 
 /** Begins an upload of several requests with its put in parts, in the given state; gives the put's id. */
@@ -122,6 +135,80 @@ describe('removing what unfinished puts left', () => {
     const left: string[] = [];
     for await (const { uploadId } of kit.blobs.multipart.list('')) left.push(uploadId);
     expect(left.sort()).toEqual(living.sort());
+  });
+});
+
+it('every line of the timetable can say beforehand what it would take', async () => {
+  const log = await createLog({ level: 'silent', pretty: false });
+  const { timetable, due } = createCleanup({
+    db: kit.db,
+    blobs: kit.blobs,
+    log,
+    ...cleanupOptions,
+    auditSeconds: 1,
+  });
+  expect(Object.keys(due).sort()).toEqual(timetable.map(({ kind }) => kind.name).sort());
+  for (const count of Object.values(due)) {
+    for (const number of Object.values(await count())) expect(number).toBeGreaterThanOrEqual(0);
+  }
+});
+
+describe('forgetting', () => {
+  /** Somebody whose account was deleted so many days ago. */
+  async function person(daysAgo: number | null): Promise<string> {
+    const id = newId();
+    const email = `${id}@example.org`;
+    await kit.db
+      .insertInto('users')
+      .values({
+        id,
+        email,
+        email_canonical: email,
+        password_hash: '-',
+        deleted_at: daysAgo === null ? null : sql<Date>`now() - make_interval(days => ${daysAgo}::integer)`,
+      })
+      .execute();
+    return id;
+  }
+
+  it('removes the rows of people deleted long ago, unless a project is still theirs; their files stay', async () => {
+    const [gone, owner, recent, living] = await Promise.all([
+      person(31),
+      person(31),
+      person(29),
+      person(null),
+    ]);
+    await kit.db
+      .insertInto('projects')
+      .values({ id: newId(), owner_id: owner, name: 'p', settings: '{}', deleted_at: new Date() })
+      .execute();
+    await file('aborted');
+    await kit.db.updateTable('files').set({ created_by_user: gone }).execute();
+    expect(await runLine('forget-people', { cap: 1 })).toEqual({ people: 1 });
+    expect(await runLine('forget-people')).toEqual({});
+    const { rows } = await sql<{ id: string }>`
+      SELECT id FROM users WHERE id = ANY (${[gone, owner, recent, living]}::uuid[])`.execute(kit.db);
+    expect(rows.map(({ id }) => id).sort()).toEqual([owner, recent, living].sort());
+    const made = await kit.db.selectFrom('files').select('created_by_user').execute();
+    expect(made.length).toBeGreaterThan(0);
+    expect(made.every(({ created_by_user: by }) => by === null)).toBe(true);
+  });
+
+  it('removes entries of the audit log after the time that is set, and never without one', async () => {
+    const entry = (days: number) => ({
+      id: newId(),
+      at: sql<Date>`now() - make_interval(days => ${days}::integer)`,
+      actor_kind: 'operator',
+      action: 'test',
+    });
+    await kit.db
+      .insertInto('audit_log')
+      .values([entry(400), entry(364)])
+      .execute();
+    expect(await runLine('forget-audit')).toEqual({});
+    expect(await runLine('forget-audit', { auditSeconds: 365 * 86_400 })).toEqual({ entries: 1 });
+    expect(await kit.db.selectFrom('audit_log').select('id').execute()).toHaveLength(1);
+    await expect(kit.db.deleteFrom('audit_log').execute()).rejects.toThrow('append-only');
   });
 });
 

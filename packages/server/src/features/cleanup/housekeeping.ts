@@ -1,33 +1,41 @@
 import Type from 'typebox';
 
-import type { BlobStore } from '../../foundation/blobs/blob-store.js';
+import type { BlobStore, UnfinishedMultipart } from '../../foundation/blobs/blob-store.js';
 import { placeOf } from '../../foundation/blobs/keys.js';
 import type { Db } from '../../foundation/database/connect.js';
+import { countRows } from '../../foundation/database/count.js';
 import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
-import { forgetFinished } from '../../foundation/queue/observe.js';
-import { deleteExpiredLinks } from '../accounts/link-queries.js';
-import { deleteEndedSessions } from '../accounts/session-queries.js';
-import { forgetEvents } from '../events/queries.js';
-import { forgetKeys } from '../files/upload-key-queries.js';
+import { forgetFinished, oldFinished } from '../../foundation/queue/observe.js';
+import { deleteExpiredLinks, expiredLinks } from '../accounts/link-queries.js';
+import { deleteEndedSessions, endedSessions } from '../accounts/session-queries.js';
+import { deletedUsers, forgetUsers } from '../accounts/user-queries.js';
+import { forgetEntries, oldEntries } from '../audit/queries.js';
+import { forgetEvents, oldEvents } from '../events/queries.js';
+import { forgetKeys, oldKeys } from '../files/upload-key-queries.js';
+import { inBatches } from './batches.js';
 import { isPutAlive } from './queries.js';
-import { recorded } from './recorded.js';
+import { recorded, type Due, type Recorder } from './recorded.js';
 import { storeFault } from './store-identity.js';
 
-export interface HousekeepingOptions {
+export interface HousekeepingOptions extends Recorder {
   readonly db: Db;
   readonly blobs: BlobStore;
+  /** Seconds after which what a put has left in the store, and no row names, is nobody's. */
+  readonly temporariesSeconds: number;
+  /** Seconds for which finished jobs are kept, and dead ones. */
+  readonly jobsSeconds: number;
+  readonly deadJobsSeconds: number;
+  /** Seconds for which events are kept that nobody has taken. */
+  readonly eventsSeconds: number;
+  /** Seconds for which `Idempotency-Key`s are remembered. */
+  readonly uploadKeysSeconds: number;
+  /** Seconds for which the rows of deleted people are kept. */
+  readonly trashSeconds: number;
+  /** Seconds for which the audit log is kept; null: for ever. */
+  readonly auditSeconds: number | null;
+  /** Most rows of each kind that one run takes. */
+  readonly cap: number;
 }
-
-const daySeconds = 24 * 60 * 60;
-/** Puts that began a day ago and that no row names belong to nobody: the row is committed before the put begins. */
-const staleTemporariesMs = daySeconds * 1000;
-/** A finished job is kept to answer “what happened?”; a dead one until somebody had a month to look. */
-const finishedSeconds = 7 * daySeconds;
-const deadSeconds = 30 * daySeconds;
-/** Events that nobody has taken are of no use after that. */
-const eventSeconds = 7 * daySeconds;
-/** Rows of one statement, so that none holds locks for long; a run goes on until less than that is left. */
-const batch = 5_000;
 
 const policy = { payload: Type.Object({}), lane: 'background', attempts: 1, timeoutSeconds: 600 } as const;
 const removeTemporaries = defineJob({ name: 'remove-temporaries', ...policy });
@@ -35,6 +43,8 @@ const expireSessions = defineJob({ name: 'expire-sessions', ...policy });
 const forgetJobs = defineJob({ name: 'forget-jobs', ...policy });
 const forgetUploadKeys = defineJob({ name: 'forget-upload-keys', ...policy });
 const forgetOldEvents = defineJob({ name: 'forget-events', ...policy });
+const forgetPeople = defineJob({ name: 'forget-people', ...policy });
+const forgetAudit = defineJob({ name: 'forget-audit', ...policy });
 
 export const housekeepingKinds = [
   removeTemporaries,
@@ -42,6 +52,8 @@ export const housekeepingKinds = [
   forgetJobs,
   forgetUploadKeys,
   forgetOldEvents,
+  forgetPeople,
+  forgetAudit,
 ] as const;
 
 /** At different minutes, so that they do not meet. */
@@ -51,68 +63,126 @@ export const housekeepingTimetable: readonly TimetableEntry[] = [
   { name: 'forget-jobs', cron: '47 * * * *', kind: forgetJobs, payload: {} },
   { name: 'forget-events', cron: '57 * * * *', kind: forgetOldEvents, payload: {} },
   { name: 'forget-upload-keys', cron: '27 * * * *', kind: forgetUploadKeys, payload: {} },
+  { name: 'forget-people', cron: '7 4 * * *', kind: forgetPeople, payload: {} },
+  { name: 'forget-audit', cron: '37 4 * * *', kind: forgetAudit, payload: {} },
 ];
 
-/** Removes what killed processes leave in the store's own corners, ended sessions, old finished jobs and keys. */
-export function housekeepingHandlers({ db, blobs }: HousekeepingOptions): readonly JobHandler[] {
-  return [
-    recorded(db, removeTemporaries, async ({ log }, count) => {
-      const fault = await storeFault({ db, blobs });
-      if (fault !== undefined) return log.error(fault);
-      // An honest upload at 64 KB/s takes days, and one of several requests may pause for as long.
-      // What is not of our layout is somebody else's, who shares the bucket.
-      const removed = await blobs.removeStaleTemporaries(
-        staleTemporariesMs,
-        async (put) => placeOf(put.key).kind === 'foreign' || (await isPutAlive(db, put)),
-      );
-      count('puts', removed);
-      if (removed > 0) log.info({ removed }, 'unfinished puts removed from the store');
-    }),
-    recorded(db, expireSessions, async ({ signal }, count) => {
-      await inBatches(
-        signal,
-        () => deleteEndedSessions(db, batch),
-        (rows) => count('sessions', rows),
-      );
-      await inBatches(
-        signal,
-        () => deleteExpiredLinks(db, batch),
-        (rows) => count('links', rows),
-      );
-    }),
-    recorded(db, forgetUploadKeys, ({ signal }, count) =>
-      inBatches(
-        signal,
-        () => forgetKeys(db, batch),
-        (rows) => count('keys', rows),
-      ),
-    ),
-    recorded(db, forgetOldEvents, ({ signal }, count) =>
-      inBatches(
-        signal,
-        () => forgetEvents(db, eventSeconds, batch),
-        (rows) => count('events', rows),
-      ),
-    ),
-    recorded(db, forgetJobs, ({ signal }, count) =>
-      inBatches(
-        signal,
-        () =>
-          forgetFinished(db, {
-            olderThanSeconds: finishedSeconds,
-            deadOlderThanSeconds: deadSeconds,
-            limit: batch,
-          }),
-        (rows) => count('jobs', rows),
-      ),
-    ),
-  ];
+/** Rows of one statement. */
+const batch = 5_000;
+/** Of each deleted person the rows of several tables go, or forget their name. */
+const peopleAtOnce = 20;
+
+/** Something that goes once it is old: how it is taken away, and the query that finds it. */
+interface Old {
+  readonly item: string;
+  readonly batch?: number;
+  readonly take: (limit: number) => Promise<number>;
+  readonly rows: Parameters<typeof countRows>[1];
 }
 
-async function inBatches(
-  signal: AbortSignal,
-  run: () => Promise<number>,
-  count: (rows: number) => void,
-): Promise<void> {
-  for (let rows = batch; rows >= batch && !signal.aborted; count(rows)) rows = await run();
+/** Removes what killed processes leave in the store's own corners, and rows that nobody looks at any more. */
+export function createHousekeeping(options: HousekeepingOptions): {
+  readonly handlers: readonly JobHandler[];
+  readonly due: Due;
+} {
+  const { db, blobs, cap, eventsSeconds, trashSeconds, uploadKeysSeconds, auditSeconds } = options;
+  const ages = { olderThanSeconds: options.jobsSeconds, deadOlderThanSeconds: options.deadJobsSeconds };
+  // An honest upload at 64 KB/s takes days, and one of several requests may pause for as long.
+  // What is not of our layout is somebody else's, who shares the bucket.
+  const isWanted = async (put: UnfinishedMultipart): Promise<boolean> =>
+    placeOf(put.key).kind === 'foreign' || (await isPutAlive(db, put));
+  const countUnwanted = async (): Promise<number> => {
+    let found = 0;
+    const before = Date.now() - options.temporariesSeconds * 1000;
+    for await (const put of blobs.multipart.list('')) {
+      if (put.begunAt.getTime() < before && !(await isWanted(put))) found += 1;
+    }
+    return found;
+  };
+  const lines: readonly (readonly [typeof forgetJobs, readonly Old[]])[] = [
+    [
+      expireSessions,
+      [
+        { item: 'sessions', take: (limit) => deleteEndedSessions(db, limit), rows: endedSessions(db) },
+        { item: 'links', take: (limit) => deleteExpiredLinks(db, limit), rows: expiredLinks(db) },
+      ],
+    ],
+    [
+      forgetUploadKeys,
+      [
+        {
+          item: 'keys',
+          take: (limit) => forgetKeys(db, uploadKeysSeconds, limit),
+          rows: oldKeys(db, uploadKeysSeconds),
+        },
+      ],
+    ],
+    [
+      forgetOldEvents,
+      [
+        {
+          item: 'events',
+          take: (limit) => forgetEvents(db, eventsSeconds, limit),
+          rows: oldEvents(db, eventsSeconds),
+        },
+      ],
+    ],
+    [
+      forgetJobs,
+      [{ item: 'jobs', take: (limit) => forgetFinished(db, { ...ages, limit }), rows: oldFinished(ages) }],
+    ],
+    [
+      forgetPeople,
+      [
+        {
+          item: 'people',
+          batch: peopleAtOnce,
+          take: (limit) => forgetUsers(db, trashSeconds, limit),
+          rows: deletedUsers(db, trashSeconds),
+        },
+      ],
+    ],
+    [
+      forgetAudit,
+      auditSeconds === null
+        ? []
+        : [
+            {
+              item: 'entries',
+              take: (limit) => forgetEntries(db, auditSeconds, limit),
+              rows: oldEntries(db, auditSeconds),
+            },
+          ],
+    ],
+  ];
+  return {
+    handlers: [
+      recorded(options, removeTemporaries, async ({ log }, count) => {
+        const fault = await storeFault({ db, blobs });
+        if (fault !== undefined) return log.error(fault);
+        const removed = await blobs.removeStaleTemporaries(options.temporariesSeconds * 1000, isWanted);
+        count('puts', removed);
+        if (removed > 0) log.info({ removed }, 'unfinished puts removed from the store');
+      }),
+      ...lines.map(([kind, things]) =>
+        recorded(options, kind, async ({ signal }, count) => {
+          for (const { item, take, batch: atOnce = batch } of things)
+            await inBatches({ signal, batch: atOnce, cap }, take, (rows) => count(item, rows));
+        }),
+      ),
+    ],
+    due: {
+      [removeTemporaries.name]: async () => ({ puts: await countUnwanted() }),
+      ...Object.fromEntries(
+        lines.map(([kind, things]) => [
+          kind.name,
+          async () => {
+            const counts: Record<string, number> = {};
+            for (const { item, rows } of things) counts[item] = await countRows(db, rows, cap);
+            return counts;
+          },
+        ]),
+      ),
+    },
+  };
 }

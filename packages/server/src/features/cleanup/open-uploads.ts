@@ -1,8 +1,11 @@
 import type { BlobStore } from '../../foundation/blobs/blob-store.js';
 import type { Db } from '../../foundation/database/connect.js';
 import type { Log } from '../../foundation/log.js';
-import { forgetMultipart } from '../files/upload-queries.js';
-import { expireOpenUploads, forgetUploads, forgottenMultiparts } from './queries.js';
+import { countRows } from '../../foundation/database/count.js';
+import { forgetMultipart, silentUploads } from '../files/upload-queries.js';
+import { inBatches } from './batches.js';
+import { endedUploads, expireOpenUploads, forgetUploads, forgottenMultiparts } from './queries.js';
+import type { Count, Counts } from './recorded.js';
 import { storeFault } from './store-identity.js';
 
 export interface OpenUploadsOptions {
@@ -21,6 +24,7 @@ export interface OpenUploadsRun {
   readonly againAfter: number;
   readonly signal: AbortSignal;
   readonly log: Log;
+  readonly count: Count;
 }
 
 /**
@@ -30,15 +34,16 @@ export interface OpenUploadsRun {
  */
 export async function endOpenUploads(
   { db, blobs, uploadExpirySeconds }: OpenUploadsOptions,
-  { batch, cap, againAfter, signal, log }: OpenUploadsRun,
+  { batch, cap, againAfter, signal, log, count }: OpenUploadsRun,
 ): Promise<void> {
   let expired = 0;
   while (expired < cap && !signal.aborted) {
     const limit = Math.min(batch, cap - expired);
-    const count = await expireOpenUploads(db, { expirySeconds: uploadExpirySeconds, againAfter, limit });
-    expired += count;
-    if (count < limit) break;
+    const given = await expireOpenUploads(db, { expirySeconds: uploadExpirySeconds, againAfter, limit });
+    expired += given;
+    if (given < limit) break;
   }
+  count('openUploads', expired);
   if (expired > 0) log.info({ expired }, 'uploads of several requests expired');
 
   const fault = await storeFault({ db, blobs });
@@ -47,11 +52,12 @@ export async function endOpenUploads(
     return;
   }
   const failures: unknown[] = [];
-  for (const { id, key, multipartId } of await forgottenMultiparts(db, cap)) {
+  for (const { id, key, multipartId } of await forgottenMultiparts(db).limit(cap).execute()) {
     if (signal.aborted) return;
     try {
       await blobs.multipart.abort(key, multipartId);
       await forgetMultipart(db, id);
+      count('multiparts', 1);
     } catch (error) {
       failures.push(error);
     }
@@ -62,5 +68,21 @@ export async function endOpenUploads(
       'parts could not be dropped; they are tried again',
     );
   }
-  while (!signal.aborted && (await forgetUploads(db, batch)) >= batch);
+  await inBatches(
+    { signal, batch, cap },
+    (limit) => forgetUploads(db, limit),
+    (rows) => count('forgotten', rows),
+  );
+}
+
+/** What a run would take now. */
+export async function dueOpenUploads(
+  { db, uploadExpirySeconds }: OpenUploadsOptions,
+  cap: number,
+): Promise<Counts> {
+  return {
+    openUploads: await countRows(db, silentUploads(db, uploadExpirySeconds), cap),
+    multiparts: await countRows(db, forgottenMultiparts(db), cap),
+    forgotten: await countRows(db, endedUploads(db), cap),
+  };
 }

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 
 import type { UnfinishedMultipart } from '../../foundation/blobs/blob-store.js';
-import type { Db } from '../../foundation/database/connect.js';
+import type { Db, Tx } from '../../foundation/database/connect.js';
 import { abandonFiles, unfinishedStates } from '../files/intake-queries.js';
 import { abandonUploads, livingUploadStates, lockExpiredUploads } from '../files/upload-queries.js';
 import { inTransaction } from '../projects/queries.js';
@@ -16,24 +16,7 @@ export async function expireUploads(
   options: { readonly staleSeconds: number; readonly againAfter: number; readonly limit: number },
 ): Promise<number> {
   return inTransaction(db, async (tx) => {
-    const stale = await tx
-      .selectFrom('files')
-      .select(['id', 'project_id'])
-      .where('status', 'in', unfinishedStates)
-      .where('heartbeat_at', '<', sql<Date>`now() - make_interval(secs => ${options.staleSeconds}::float8)`)
-      // A file that is being verified belongs to its upload, which has a job of its own.
-      .where((eb) =>
-        eb.not(
-          eb.exists(
-            eb
-              .selectFrom('uploads')
-              .select('uploads.id')
-              .whereRef('uploads.file_id', '=', 'files.id')
-              .where('uploads.status', '=', 'completing'),
-          ),
-        ),
-      )
-      .orderBy('heartbeat_at')
+    const stale = await staleUploads(tx, options.staleSeconds)
       .limit(options.limit)
       // A row that is locked is alive: its upload ends, or renews itself, this very moment.
       .forUpdate()
@@ -49,6 +32,32 @@ export async function expireUploads(
     return expired;
   });
 }
+
+/** Files whose upload has been silent for so many seconds, those first that have been for longest. */
+export function staleUploads(db: Db | Tx, staleSeconds: number) {
+  return (
+    db
+      .selectFrom('files')
+      .select(['id', 'project_id'])
+      .where('status', 'in', unfinishedStates)
+      .where('heartbeat_at', '<', secondsAgo(staleSeconds))
+      // A file that is being verified belongs to its upload, which has a job of its own.
+      .where((eb) =>
+        eb.not(
+          eb.exists(
+            eb
+              .selectFrom('uploads')
+              .select('uploads.id')
+              .whereRef('uploads.file_id', '=', 'files.id')
+              .where('uploads.status', '=', 'completing'),
+          ),
+        ),
+      )
+      .orderBy('heartbeat_at')
+  );
+}
+
+const secondsAgo = (seconds: number) => sql<Date>`now() - make_interval(secs => ${seconds}::float8)`;
 
 /**
  * Gives up uploads of several requests of which nobody has heard for `expirySeconds`, up to `limit` of them.
@@ -78,19 +87,14 @@ export async function expireOpenUploads(
 }
 
 /** Parts in the store of uploads that are over. */
-export async function forgottenMultiparts(
-  db: Db,
-  limit: number,
-): Promise<readonly { readonly id: string; readonly key: string; readonly multipartId: string }[]> {
+export function forgottenMultiparts(db: Db) {
   return db
     .selectFrom('uploads')
     .select(['id', 'staging_key as key', 'multipart_id as multipartId'])
     .where('multipart_id', 'is not', null)
     .where('status', 'in', ['completed', 'failed'])
     .orderBy('active_at')
-    .limit(limit)
-    .$narrowType<{ multipartId: string }>()
-    .execute();
+    .$narrowType<{ multipartId: string }>();
 }
 
 /** Seconds for which an upload that is over is remembered: a client that comes back is told what became of it. */
@@ -100,19 +104,19 @@ const rememberedSeconds = 24 * 60 * 60;
 export async function forgetUploads(db: Db, limit: number): Promise<number> {
   const gone = await db
     .deleteFrom('uploads')
-    .where('id', 'in', (eb) =>
-      eb
-        .selectFrom('uploads')
-        .select('id')
-        .where('status', 'in', ['completed', 'failed'])
-        .where('multipart_id', 'is', null)
-        .where('active_at', '<', sql<Date>`now() - make_interval(secs => ${rememberedSeconds})`)
-        .limit(limit)
-        .forUpdate()
-        .skipLocked(),
-    )
+    .where('id', 'in', endedUploads(db).limit(limit).forUpdate().skipLocked())
     .executeTakeFirst();
   return Number(gone.numDeletedRows);
+}
+
+/** Uploads of several requests that have been over for long enough, and whose parts are gone. */
+export function endedUploads(db: Db) {
+  return db
+    .selectFrom('uploads')
+    .select('id')
+    .where('status', 'in', ['completed', 'failed'])
+    .where('multipart_id', 'is', null)
+    .where('active_at', '<', secondsAgo(rememberedSeconds));
 }
 
 /** A key that this process is to delete now. */
@@ -135,21 +139,23 @@ export async function claimDueKeys(db: Db, limit: number, leaseSeconds: number):
       attempts: sql<number>`attempts + 1`,
       not_before: sql<Date>`now() + make_interval(secs => ${leaseSeconds}::float8)`,
     })
-    .where('key', 'in', (eb) =>
-      eb
-        .selectFrom('tombstones')
-        .select('key')
-        .where('not_before', '<=', sql<Date>`now()`)
-        // Asked by the statement that takes them: what it takes was buried before any hold that it does not see, so
-        // no snapshot taken under such a hold names it.
-        .where(noHold)
-        .orderBy('not_before')
-        .limit(limit)
-        .forUpdate()
-        .skipLocked(),
-    )
+    .where('key', 'in', dueKeys(db).limit(limit).forUpdate().skipLocked())
     .returning(['key', 'attempts'])
     .execute();
+}
+
+/** Buried keys whose blobs go now, those first that have waited longest; none while a hold or a pause is on. */
+export function dueKeys(db: Db) {
+  return (
+    db
+      .selectFrom('tombstones')
+      .select('key')
+      .where('not_before', '<=', sql<Date>`now()`)
+      // Asked by the statement that takes them: what it takes was buried before any hold that it does not see, so
+      // no snapshot taken under such a hold names it.
+      .where(noHold)
+      .orderBy('not_before')
+  );
 }
 
 /** Those of the keys that a living row names: originals (trash included), variants, attempts and uploads under way. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
+import { cleanupOptions } from '../../../test/cleanup-options.js';
 import { createTestDatabase, type TestDatabase } from '../../../test/database.js';
 import { StoreUnavailable, Unsupported, type BlobStore } from '../../foundation/blobs/blob-store.js';
 import { openDiskStore } from '../../foundation/blobs/disk.js';
@@ -56,9 +57,7 @@ async function run(kind: string, store: BlobStore = blobs): Promise<readonly Rec
     db,
     blobs: store,
     log,
-    uploadStaleSeconds: 300,
-    uploadExpirySeconds: 3600,
-    trashSeconds: 30 * 86_400,
+    ...cleanupOptions,
   });
   const handler = handlers.find((one) => one.kind.name === kind);
   if (!handler) throw new TypeError(`no handler for ${kind}`);

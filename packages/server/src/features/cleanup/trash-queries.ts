@@ -69,17 +69,11 @@ export async function purgeFiles(
 }
 
 /** Files that have been in the trash for so many seconds, those first that have been there longest. */
-export async function expiredTrash(
-  db: Db,
-  trashedForSeconds: number,
-  limit: number,
-): Promise<readonly { readonly id: string; readonly projectId: string }[]> {
+export function expiredTrash(db: Db, trashedForSeconds: number) {
   return db
     .selectFrom('files')
     .select(['id', 'project_id as projectId'])
     .where('deleted_at', '<', sql<Date>`now() - make_interval(secs => ${trashedForSeconds}::float8)`)
     .where('status', 'in', ['processing', 'ready', 'failed'])
-    .orderBy('deleted_at')
-    .limit(limit)
-    .execute();
+    .orderBy('deleted_at');
 }

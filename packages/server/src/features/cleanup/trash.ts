@@ -1,16 +1,18 @@
 import Type from 'typebox';
 
 import type { Db } from '../../foundation/database/connect.js';
+import { countRows } from '../../foundation/database/count.js';
 import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import { inTransaction } from '../projects/queries.js';
 import { claimExpiredProject, expiredProjects, purgedProjects } from './projects/queries.js';
 import { orderPurge } from './projects/purge-job.js';
-import { recorded } from './recorded.js';
+import { recorded, type Counts, type Recorder } from './recorded.js';
 import { pauseReason } from './store-identity.js';
 import { expiredTrash, purgeFiles } from './trash-queries.js';
 
 export interface TrashOptions {
   readonly db: Db;
+  readonly onRun?: Recorder['onRun'];
   /** Seconds for which what is in the trash can be restored. */
   readonly trashSeconds: number;
   /** Seconds within which an attempt that is under way may still be writing its key. */
@@ -46,7 +48,7 @@ const batch = 100;
 const projectsOfRun = 100;
 
 export function createTrashHandler(options: TrashOptions): JobHandler {
-  return recorded(options.db, purgeTrashJob, async ({ signal, log }, count) => {
+  return recorded(options, purgeTrashJob, async ({ signal, log }, count) => {
     const pause = await pauseReason(options.db);
     if (pause !== undefined) return log.warn(pause);
     const { files, projects } = await purgeTrash(options, signal);
@@ -56,13 +58,21 @@ export function createTrashHandler(options: TrashOptions): JobHandler {
   });
 }
 
+/** What a run would take now. */
+export async function dueTrash({ db, trashSeconds, cap }: TrashOptions): Promise<Counts> {
+  return {
+    files: await countRows(db, expiredTrash(db, trashSeconds), cap),
+    projects: await countRows(db, expiredProjects(db, trashSeconds), projectsOfRun),
+  };
+}
+
 /** Empties the trash of what has been in it for too long; projects are handed to their own jobs. */
 export async function purgeTrash(
   { db, trashSeconds, againAfter, cap }: TrashOptions,
   signal: AbortSignal,
 ): Promise<TrashRun> {
   let projects = 0;
-  for (const id of await expiredProjects(db, trashSeconds, projectsOfRun)) {
+  for (const { id } of await expiredProjects(db, trashSeconds).limit(projectsOfRun).execute()) {
     const claimed = await inTransaction(db, async (tx) => {
       if (!(await claimExpiredProject(tx, id, trashSeconds))) return false;
       await orderPurge(tx, id);
@@ -76,7 +86,9 @@ export async function purgeTrash(
   }
   let files = 0;
   while (files < cap && !signal.aborted) {
-    const due = await expiredTrash(db, trashSeconds, Math.min(batch, cap - files));
+    const due = await expiredTrash(db, trashSeconds)
+      .limit(Math.min(batch, cap - files))
+      .execute();
     if (due.length === 0) break;
     let gone = 0;
     // The counters in one order for everybody who books several.

@@ -51,21 +51,21 @@ export async function recordEvents(tx: Tx, events: readonly NewEvent[]): Promise
 export async function forgetEvents(db: Db, olderThanSeconds: number, limit: number): Promise<number> {
   const { numDeletedRows } = await db
     .deleteFrom('events')
-    .where('id', 'in', (eb) =>
-      eb
-        .selectFrom('events')
-        .select('id')
-        .where('created_at', '<', sql<Date>`now() - interval '1 hour'`)
-        .where((or) =>
-          or.or([
-            or('delivered_at', 'is not', null),
-            or('created_at', '<', sql<Date>`now() - make_interval(secs => ${olderThanSeconds}::float8)`),
-          ]),
-        )
-        .limit(limit)
-        .forUpdate()
-        .skipLocked(),
-    )
+    .where('id', 'in', oldEvents(db, olderThanSeconds).limit(limit).forUpdate().skipLocked())
     .executeTakeFirst();
   return Number(numDeletedRows);
+}
+
+/** Events that were delivered an hour ago, and those that nobody has taken for so many seconds. */
+export function oldEvents(db: Db, olderThanSeconds: number) {
+  return db
+    .selectFrom('events')
+    .select('id')
+    .where('created_at', '<', sql<Date>`now() - interval '1 hour'`)
+    .where((or) =>
+      or.or([
+        or('delivered_at', 'is not', null),
+        or('created_at', '<', sql<Date>`now() - make_interval(secs => ${olderThanSeconds}::float8)`),
+      ]),
+    );
 }

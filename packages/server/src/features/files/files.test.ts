@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { newId } from '../../foundation/ids.js';
@@ -75,6 +76,36 @@ describe('the list of files', () => {
     expect(await names('name=%5C', project)).toEqual([]);
     expect(await names('name=a%00b', project)).toEqual([]);
     expect(await names('type=text/*&name=report&status=ready', project)).toHaveLength(2);
+  });
+
+  it('finds some old names among many in pages, each once', async () => {
+    const project = await kit.project();
+    const made = 300;
+    await kit.db
+      .insertInto('files')
+      .values(
+        Array.from({ length: made }, (_, n) => ({
+          id: newId(),
+          project_id: project,
+          s3_key: newId(),
+          filename: n < 40 ? `Bygone ${n}.txt` : `${n}.txt`,
+          mime_type: 'text/plain',
+          status: 'ready',
+          size: 1,
+          sha256: Buffer.alloc(32),
+        })),
+      )
+      .execute();
+    await sql`ANALYZE files`.execute(kit.db);
+    const all = Array.from({ length: 40 }, (_, n) => `Bygone ${39 - n}.txt`);
+    const found: string[] = [];
+    for (let more: unknown = ''; more !== null;) {
+      const { body } = await get(`/projects/${project}/files?limit=15&name=bygone${String(more)}`);
+      found.push(...(body['data'] as Shown[]).map(({ filename }) => filename));
+      const { nextCursor } = body;
+      more = nextCursor === null ? null : `&cursor=${String(nextCursor)}`;
+    }
+    expect(found).toEqual(all);
   });
 
   it('shows neither unfinished uploads, nor the trash, nor other projects', async () => {

@@ -3,9 +3,6 @@ import { sql } from 'kysely';
 import type { Db, Tx } from '../../foundation/database/connect.js';
 import { UploadLost } from './intake-queries.js';
 
-/** Seconds for which a completed key is remembered. */
-export const keyLifetimeSeconds = 24 * 60 * 60;
-
 /** An `Idempotency-Key` in the hands of one request. */
 export interface HeldKey {
   readonly projectId: string;
@@ -28,7 +25,7 @@ export interface Brought {
 export async function claimKey(
   db: Db,
   { projectId, key, attempt }: HeldKey,
-  staleSeconds: number,
+  { staleSeconds, lifetimeSeconds }: { readonly staleSeconds: number; readonly lifetimeSeconds: number },
 ): Promise<'held' | 'busy' | Brought> {
   const claimed = await db
     .insertInto('upload_keys')
@@ -47,7 +44,7 @@ export async function claimKey(
           eb(
             'upload_keys.heartbeat_at',
             '<=',
-            sql<Date>`now() - make_interval(secs => CASE upload_keys.state WHEN 'active' THEN ${staleSeconds}::float8 ELSE ${keyLifetimeSeconds}::float8 END)`,
+            sql<Date>`now() - make_interval(secs => CASE upload_keys.state WHEN 'active' THEN ${staleSeconds}::float8 ELSE ${lifetimeSeconds}::float8 END)`,
           ),
         ),
     )
@@ -122,26 +119,27 @@ export async function renewKeys(db: Db, attempts: readonly string[]): Promise<Re
 }
 
 /**
- * Forgets keys that were completed, or whose request fell silent, a day ago.
+ * Forgets keys that were completed, or whose request fell silent, so many seconds ago.
  * @returns how many, at most `limit`.
  */
-export async function forgetKeys(db: Db, limit: number): Promise<number> {
+export async function forgetKeys(db: Db, lifetimeSeconds: number, limit: number): Promise<number> {
   const gone = await db
     .deleteFrom('upload_keys')
     .where((eb) =>
       eb(
         eb.refTuple('project_id', 'key'),
         'in',
-        eb
-          .selectFrom('upload_keys as old')
-          .select(['old.project_id', 'old.key'])
-          .where('old.heartbeat_at', '<=', sql<Date>`now() - make_interval(secs => ${keyLifetimeSeconds})`)
-          .limit(limit)
-          .forUpdate()
-          .skipLocked()
-          .$asTuple('project_id', 'key'),
+        oldKeys(db, lifetimeSeconds).limit(limit).forUpdate().skipLocked().$asTuple('project_id', 'key'),
       ),
     )
     .executeTakeFirst();
   return Number(gone.numDeletedRows);
+}
+
+/** Keys that were completed, or whose request fell silent, so many seconds ago. */
+export function oldKeys(db: Db, lifetimeSeconds: number) {
+  return db
+    .selectFrom('upload_keys as old')
+    .select(['old.project_id', 'old.key'])
+    .where('old.heartbeat_at', '<=', sql<Date>`now() - make_interval(secs => ${lifetimeSeconds}::float8)`);
 }

@@ -258,18 +258,23 @@ export async function lockExpiredUploads(
   { expirySeconds, limit }: { readonly expirySeconds: number; readonly limit: number },
 ): Promise<readonly Pick<UploadRow, 'id' | 'project_id'>[]> {
   return (
-    tx
-      .selectFrom('uploads')
-      .select(['id', 'project_id'])
-      .where('status', '=', 'open')
-      .where('active_at', '<', sql<Date>`now() - make_interval(secs => ${expirySeconds}::float8)`)
-      .orderBy('active_at')
+    silentUploads(tx, expirySeconds)
       .limit(limit)
       // A row that is locked is alive this very moment.
       .forUpdate()
       .skipLocked()
       .execute()
   );
+}
+
+/** Open uploads of which nobody has heard for so many seconds, those first that have been silent for longest. */
+export function silentUploads(db: Db | Tx, expirySeconds: number) {
+  return db
+    .selectFrom('uploads')
+    .select(['id', 'project_id'])
+    .where('status', '=', 'open')
+    .where('active_at', '<', sql<Date>`now() - make_interval(secs => ${expirySeconds}::float8)`)
+    .orderBy('active_at');
 }
 
 function isLiving({ status }: Pick<UploadRow, 'status'>): boolean {

@@ -139,14 +139,14 @@ describe('what whoever is on call watches', () => {
     const sweep = defineJob({ name: 'test-sweep', payload: greet.payload });
     for (const amount of [3, 4]) {
       await runOnce(
-        recorded(db, sweep, (_context, count) => {
+        recorded({ db }, sweep, (_context, count) => {
           count('files', amount);
           count('nothing', 0);
           return Promise.resolve();
         }),
       );
     }
-    const failing = recorded(db, sweep, () => Promise.reject(new Error('the disk is gone\nand more')));
+    const failing = recorded({ db }, sweep, () => Promise.reject(new Error('the disk is gone\nand more')));
     await expect(runOnce(failing)).rejects.toThrow('the disk is gone');
     expect(await lines(metrics, 'cleanup_items')).toEqual([
       'mediablobkit_cleanup_items{what="test-sweep",item="files"} 7',

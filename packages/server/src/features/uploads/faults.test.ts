@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 
+import { cleanupOptions } from '../../../test/cleanup-options.js';
 import { noise } from '../../../test/fixtures/noise.js';
 import { openRaw, type RawRequest } from '../../../test/raw-http.js';
 import {
@@ -148,9 +149,8 @@ describe('the database', () => {
         db: database.db,
         blobs: kit.blobs,
         log,
+        ...cleanupOptions,
         uploadStaleSeconds: 0,
-        uploadExpirySeconds: 3600,
-        trashSeconds: 30 * 86_400,
       });
       // As the timetable does.
       for (const { kind } of repair.timetable) {

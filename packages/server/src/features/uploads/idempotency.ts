@@ -37,19 +37,30 @@ export function keyOf(field: string | string[] | undefined): string | undefined 
   });
 }
 
+export interface HoldOptions {
+  readonly db: Db;
+  /** Silence after which the request that holds a key is taken for dead. */
+  readonly uploadStaleSeconds: number;
+  /** Seconds for which a completed key is remembered. */
+  readonly uploadKeysSeconds: number;
+}
+
 /**
  * Takes the key for an upload, whose heartbeat then keeps it.
  * @returns what an earlier request has brought under it; undefined when this one is the first.
  * @throws Problem `conflict` while another request holds it.
  */
 export async function hold(
-  { db, uploadStaleSeconds }: { readonly db: Db; readonly uploadStaleSeconds: number },
+  { db, uploadStaleSeconds, uploadKeysSeconds }: HoldOptions,
   upload: ActiveUpload,
   { id: projectId }: { readonly id: string },
   key: string,
 ): Promise<Brought | undefined> {
   const held = { projectId, key, attempt: newId() };
-  const claimed = await claimKey(db, held, uploadStaleSeconds);
+  const claimed = await claimKey(db, held, {
+    staleSeconds: uploadStaleSeconds,
+    lifetimeSeconds: uploadKeysSeconds,
+  });
   if (claimed === 'busy') {
     throw new Problem('conflict', {
       detail: 'Another request with this Idempotency-Key is under way.',

@@ -30,6 +30,8 @@ export interface IntakeOptions extends EntryOptions {
   readonly active: ActiveUploads;
   /** Seconds of silence after which an upload under way counts as dead, and its idempotency key as free. */
   readonly uploadStaleSeconds: number;
+  /** Seconds for which a completed idempotency key is remembered. */
+  readonly uploadKeysSeconds: number;
 }
 
 /** One request that brings files, after the guard. */

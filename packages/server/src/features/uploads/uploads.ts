@@ -11,7 +11,7 @@ import type { VerifyOptions } from './direct/verify.js';
 import { createVerifyHandler } from './direct/verify-job.js';
 import { createImportHandler } from './import/attempt.js';
 import { importRoutes } from './import/routes.js';
-import { createTidyHandler, importTimetable } from './import/tidy.js';
+import { createTidyHandler, importTimetable, type TidyOptions } from './import/tidy.js';
 import { uploadRoutes, type UploadRoutesOptions } from './routes.js';
 import type { FinishOptions } from './tus/finish.js';
 import { createFinishHandler } from './tus/finish-job.js';
@@ -76,7 +76,7 @@ export function createUploads(options: UploadsOptions): Uploads {
   };
 }
 
-export interface UploadWorkOptions extends FinishOptions, VerifyOptions {
+export interface UploadWorkOptions extends FinishOptions, VerifyOptions, TidyOptions {
   readonly outbound: Outbound;
   /** Longest time of an attempt to import a file, in milliseconds. */
   readonly importTimeoutMs: number;

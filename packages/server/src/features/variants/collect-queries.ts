@@ -10,16 +10,14 @@ export interface CollectableFile {
   readonly projectId: string;
 }
 
-/** Up to `limit` files with transformations that nobody has asked for in time. */
-export async function filesWithExpired(db: Db, limit: number): Promise<readonly CollectableFile[]> {
+/** Files with transformations that nobody has asked for in time. */
+export function filesWithExpired(db: Db) {
   return db
     .selectFrom('variants')
     .select(['file_id as fileId', 'project_id as projectId'])
     .distinct()
     .where('expires_at', '<', sql<Date>`now()`)
-    .where('pending_key', 'is', null)
-    .limit(limit)
-    .execute();
+    .where('pending_key', 'is', null);
 }
 
 /** A name that the settings of a project have not said for longer than the grace period. */
@@ -42,20 +40,14 @@ export async function removedNames(
     .execute();
 }
 
-/** Up to `limit` files that have a variant of that name which nobody is just making. */
-export async function filesWithVariant(
-  db: Db,
-  { projectId, name }: RemovedName,
-  limit: number,
-): Promise<readonly CollectableFile[]> {
+/** Files that have a variant of that name which nobody is just making. */
+export function filesWithVariant(db: Db, { projectId, name }: RemovedName) {
   return db
     .selectFrom('variants')
     .select(['file_id as fileId', 'project_id as projectId'])
     .where('project_id', '=', projectId)
     .where('name', '=', name)
-    .where('pending_key', 'is', null)
-    .limit(limit)
-    .execute();
+    .where('pending_key', 'is', null);
 }
 
 /** Takes a name off the list, unless variants of that name are left. */

@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import type { Db } from '../../foundation/database/connect.js';
 import type { Log } from '../../foundation/log.js';
 import type { JobHandler, TimetableEntry } from '../../foundation/queue/define.js';
-import { collectTimetable, createCollectHandler } from './collect.js';
+import { collectTimetable, createCollectHandler, type CollectOptions } from './collect.js';
 import { renew } from './queries.js';
 import { createRegenerateHandler } from './regenerate/job.js';
 import { createRenderHandler, type RenderOptions } from './render.js';
@@ -12,10 +12,7 @@ import { createReviveHandler, reviveTimetable } from './revive.js';
 import { createWaits, type Waits } from './waits.js';
 import type { DerivableFile, PlannedVariant } from './wanted.js';
 
-export interface VariantsOptions extends RenderOptions {
-  /** Seconds for which variants are kept whose name the settings no longer say. */
-  readonly removedGraceSeconds: number;
-}
+export type VariantsOptions = RenderOptions & CollectOptions;
 
 export interface RequestsOptions {
   readonly db: Db;

@@ -1,4 +1,4 @@
-import { sql } from 'kysely';
+import { sql, type RawBuilder } from 'kysely';
 
 import type { Db, Tx } from '../database/connect.js';
 import { lanes, type Lane } from './define.js';
@@ -203,6 +203,23 @@ export async function retryDead(
   return rows.length > 0;
 }
 
+/** Since when jobs must be over to be forgotten. */
+export interface FinishedAges {
+  readonly olderThanSeconds: number;
+  /** The same for dead letters. */
+  readonly deadOlderThanSeconds: number;
+}
+
+/** The rows that `forgetFinished` takes. */
+export function oldFinished({ olderThanSeconds, deadOlderThanSeconds }: FinishedAges): RawBuilder<unknown> {
+  const before = (seconds: number) => sql`now() - ${seconds}::float8 * interval '1 second'`;
+  return sql`
+    SELECT ctid FROM finished_jobs
+    WHERE finished_at < ${before(Math.min(olderThanSeconds, deadOlderThanSeconds))}
+      AND finished_at < CASE WHEN state = 'dead' THEN ${before(deadOlderThanSeconds)}
+        ELSE ${before(olderThanSeconds)} END`;
+}
+
 /**
  * Forgets jobs that were over before `olderThanSeconds`; dead letters are kept for `deadOlderThanSeconds`. At most
  * `limit` rows at once (default 10,000), so that no transaction grows long.
@@ -210,22 +227,13 @@ export async function retryDead(
  */
 export async function forgetFinished(
   db: Db,
-  options: {
-    readonly olderThanSeconds: number;
-    readonly deadOlderThanSeconds: number;
-    readonly limit?: number;
-  },
+  options: FinishedAges & { readonly limit?: number },
 ): Promise<number> {
   const limit = options.limit ?? 10_000;
-  const before = (seconds: number) => sql`now() - ${seconds}::float8 * interval '1 second'`;
   const { rows } = await sql<{ count: number }>`
     WITH old AS (
       DELETE FROM finished_jobs WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM finished_jobs
-        WHERE finished_at < ${before(Math.min(options.olderThanSeconds, options.deadOlderThanSeconds))}
-          AND finished_at < CASE WHEN state = 'dead' THEN ${before(options.deadOlderThanSeconds)}
-            ELSE ${before(options.olderThanSeconds)} END
-        LIMIT ${limit} FOR UPDATE SKIP LOCKED
+        ${oldFinished(options)} LIMIT ${limit} FOR UPDATE SKIP LOCKED
       ))
       RETURNING id
     ), stale AS (

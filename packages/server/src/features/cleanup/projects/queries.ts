@@ -8,20 +8,13 @@ import { abandonUploads, livingUploadStates } from '../../files/upload-queries.j
 import { purgeFiles, type PurgeFilesOptions } from '../trash-queries.js';
 
 /** Projects that have been in the trash for so many seconds and are not being removed yet. */
-export async function expiredProjects(
-  db: Db,
-  trashedForSeconds: number,
-  limit: number,
-): Promise<readonly string[]> {
-  const rows = await db
+export function expiredProjects(db: Db, trashedForSeconds: number) {
+  return db
     .selectFrom('projects')
     .select('id')
     .where('deleted_at', '<', sql<Date>`now() - make_interval(secs => ${trashedForSeconds}::float8)`)
     .where('purged_at', 'is', null)
-    .orderBy('deleted_at')
-    .limit(limit)
-    .execute();
-  return rows.map(({ id }) => id);
+    .orderBy('deleted_at');
 }
 
 /** Whether the project is one that is being removed. */

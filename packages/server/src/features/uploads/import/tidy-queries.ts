@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 
 import type { Db } from '../../../foundation/database/connect.js';
-import { livingStates, type ImportRow } from './queries.js';
+import { livingStates } from './queries.js';
 
 const before = (seconds: number) => sql<Date>`now() - make_interval(secs => ${seconds}::float8)`;
 
@@ -12,32 +12,26 @@ const before = (seconds: number) => sql<Date>`now() - make_interval(secs => ${se
 export async function forgetImports(db: Db, seconds: number, limit: number): Promise<number> {
   const gone = await db
     .deleteFrom('imports')
-    .where('id', 'in', (eb) =>
-      eb
-        .selectFrom('imports')
-        .select('id')
-        .where('status', 'not in', livingStates)
-        .where('updated_at', '<', before(seconds))
-        .limit(limit)
-        .forUpdate()
-        .skipLocked(),
-    )
+    .where('id', 'in', endedImports(db, seconds).limit(limit).forUpdate().skipLocked())
     .executeTakeFirst();
   return Number(gone.numDeletedRows);
 }
 
-/** Up to `limit` imports that have neither moved nor ended for `seconds`. */
-export async function findStillImports(
-  db: Db,
-  seconds: number,
-  limit: number,
-): Promise<readonly Pick<ImportRow, 'id' | 'project_id'>[]> {
+/** Imports that ended `seconds` ago. */
+export function endedImports(db: Db, seconds: number) {
+  return db
+    .selectFrom('imports')
+    .select('id')
+    .where('status', 'not in', livingStates)
+    .where('updated_at', '<', before(seconds));
+}
+
+/** Imports that have neither moved nor ended for `seconds`. */
+export function stillImports(db: Db, seconds: number) {
   return db
     .selectFrom('imports')
     .select(['id', 'project_id'])
     .where('status', 'in', livingStates)
     .where('updated_at', '<', before(seconds))
-    .orderBy('updated_at')
-    .limit(limit)
-    .execute();
+    .orderBy('updated_at');
 }
