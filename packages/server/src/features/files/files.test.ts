@@ -99,11 +99,11 @@ describe('the list of files', () => {
     await sql`ANALYZE files`.execute(kit.db);
     const all = Array.from({ length: 40 }, (_, n) => `Bygone ${39 - n}.txt`);
     const found: string[] = [];
-    for (let more: unknown = ''; more !== null;) {
-      const { body } = await get(`/projects/${project}/files?limit=15&name=bygone${String(more)}`);
+    for (let more: string | null = ''; more !== null;) {
+      const { body } = await get(`/projects/${project}/files?limit=15&name=bygone${more}`);
       found.push(...(body['data'] as Shown[]).map(({ filename }) => filename));
-      const { nextCursor } = body;
-      more = nextCursor === null ? null : `&cursor=${String(nextCursor)}`;
+      const nextCursor = body['nextCursor'] as string | null;
+      more = nextCursor === null ? null : `&cursor=${nextCursor}`;
     }
     expect(found).toEqual(all);
   });
