@@ -31,7 +31,7 @@ const Report = Type.Object({
  */
 export function healthRoutes({ version, dependencies, stopping }: HealthOptions): Routes {
   return (app) => {
-    const quiet = { config: { permission: 'anyone' }, logLevel: 'warn' } as const;
+    const quiet = { config: { permission: 'anyone', limit: 'none' }, logLevel: 'warn' } as const;
     app.get(
       '/livez',
       {

@@ -6,6 +6,7 @@ import type { StoreAddress } from './config/store-address.js';
 import type { Settings } from './config.js';
 import type { Identify } from './features/access/caller.js';
 import { createContentTargets } from './features/access/content-targets.js';
+import type { RequestLimits } from './features/access/limits.js';
 import { hearAccessNotice } from './features/access/notices.js';
 import type { Target } from './features/access/queries.js';
 import { createAccounts } from './features/accounts/accounts.js';
@@ -18,6 +19,7 @@ import {
 import { deleteFilesJob } from './features/cleanup/deletions/job.js';
 import { deletionRoutes } from './features/cleanup/deletions/routes.js';
 import type { FsckOptions } from './features/cleanup/fsck/fsck.js';
+import type { LoginLimits } from './features/accounts/login-limiter.js';
 import { createAccountMail, sendAccountMail } from './features/accounts/mail.js';
 import { auditRoutes } from './features/audit/routes.js';
 import { housekeepingKinds } from './features/cleanup/housekeeping.js';
@@ -82,6 +84,7 @@ import { findFfmpeg } from './foundation/imaging/ffmpeg.js';
 import type { Imaging } from './foundation/imaging/imaging.js';
 import { createImaging } from './foundation/imaging/pool.js';
 import { createPosters, type Posters } from './foundation/imaging/poster.js';
+import { createLocalLimiter, createSharedLimiter, type Limiter, type Rate } from './foundation/limits.js';
 import type { Log } from './foundation/log.js';
 import { createMailer, type Mailer } from './foundation/mail.js';
 import { createMetrics, type Metrics } from './foundation/metrics.js';
@@ -301,6 +304,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     publicUrl,
     pagesUrl: settings.pagesUrl,
     sendsMail: settings.smtpUrl !== undefined,
+    loginLimits: loginLimits(kit),
     removeProjectsOf: (userId) => projects.removeAllOf(userId),
     accessTokenSeconds: settings.accessTokenLifetimeMs / 1000,
     refreshTokenSeconds: settings.refreshTokenLifetimeMs / 1000,
@@ -518,6 +522,40 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
     ],
     timetable: rooms.flatMap(({ timetable }) => timetable),
     atMost: new Map([[importFileJob.name, settings.importConcurrency]]),
+  };
+}
+
+/** A process takes a hundredth of a rate at once: it asks the database once for a hundred requests. */
+const lotsOfRate = 100;
+
+/** How often somebody may ask. Bytes are counted by each process, the rest over all of them. */
+export function requestLimits({ settings, database: { pool } }: Kit): RequestLimits {
+  const shared = (name: string, rate: Rate | null): Limiter | undefined =>
+    rate === null
+      ? undefined
+      : createSharedLimiter({ pool, name, rate, atOnce: Math.max(1, Math.floor(rate.points / lotsOfRate)) });
+  const { contentRate } = settings;
+  return {
+    auth: shared('auth', settings.authRate),
+    caller: shared('caller', settings.apiRate),
+    project: shared('project', settings.projectRate),
+    content: contentRate === null ? undefined : createLocalLimiter({ rate: contentRate }),
+  };
+}
+
+/** An address may fail with so many times as many e-mails as with one. */
+const accountsOfAddress = 20;
+
+function loginLimits({ settings: { loginRate: rate }, database: { pool } }: Kit): LoginLimits {
+  if (rate === null) return {};
+  const { points, seconds } = rate;
+  return {
+    account: createSharedLimiter({ pool, name: 'login', rate }),
+    address: createSharedLimiter({
+      pool,
+      name: 'logins',
+      rate: { points: points * accountsOfAddress, seconds },
+    }),
   };
 }
 

@@ -21,7 +21,7 @@ export function metricsRoutes({ metrics: { registry }, token }: MetricsOptions):
       '/metrics',
       {
         // The token is its credential: it belongs to no person and no project.
-        config: { permission: 'anyone' },
+        config: { permission: 'anyone', limit: 'none' },
         logLevel: 'warn',
         schema: {
           operationId: 'getMetrics',

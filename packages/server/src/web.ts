@@ -3,6 +3,7 @@ import swagger from '@fastify/swagger';
 
 import type { Identify } from './features/access/caller.js';
 import { guardRoutes, type GuardOptions } from './features/access/guard.js';
+import { limitRequests, type RequestLimits } from './features/access/limits.js';
 import { accessChannel } from './features/access/notices.js';
 import { recordRequests } from './features/audit/recorder.js';
 import { deliveryChannel } from './features/delivery/changes.js';
@@ -13,7 +14,7 @@ import { createApp, type App, type AppOptions, type Routes } from './foundation/
 import { describeApi } from './foundation/http/openapi.js';
 import { healthRoutes } from './health.js';
 import { metricsRoutes } from './metrics.js';
-import { buildApi, type ApiRooms, type Kit } from './kit.js';
+import { buildApi, requestLimits, type ApiRooms, type Kit } from './kit.js';
 import { translateError } from './translate-error.js';
 import { version } from './version.js';
 
@@ -25,6 +26,7 @@ export interface WebOptions extends AppOptions {
   /** The kinds of credential, in the order they are asked. */
   readonly identify: readonly Identify[];
   readonly findContentTarget?: GuardOptions['findContentTarget'];
+  readonly limits: RequestLimits;
   /** Every room's routes. */
   readonly routes: readonly Routes[];
 }
@@ -60,6 +62,8 @@ const exposedHeaders = [
   'Link',
   'Location',
   'Retry-After',
+  'RateLimit',
+  'RateLimit-Policy',
   'X-Request-Id',
   'Content-Disposition',
   'Content-Range',
@@ -93,6 +97,7 @@ export async function buildWeb(options: WebOptions): Promise<App> {
   }
   // From here on a route without a permission is refused; what the two plugins mounted above is theirs.
   guardRoutes(app, options);
+  limitRequests(app, options.limits);
   recordRequests(app, { db: options.db, log: options.log });
   for (const routes of options.routes) routes(app);
   app.get('/openapi.json', { config: { permission: 'anyone' }, schema: { hide: true } }, async () =>
@@ -130,6 +135,7 @@ export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly 
     corsOrigins: settings.corsOrigins,
     identify: rooms.identify,
     findContentTarget: rooms.findContentTarget,
+    limits: requestLimits(kit),
     accessLog: settings.accessLog,
     translateError,
     routes: [health, metrics, ...rooms.routes],

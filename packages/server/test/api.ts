@@ -123,7 +123,7 @@ export async function createTestApi(options: TestApiOptions = {}): Promise<TestA
     parallelHashes: 2,
     // The cost is OWASP's minimum in production; here it would only take time.
     hashCost: { memoryKib: 64, passes: 1 },
-    ...(options.loginLimits ? { loginLimits: options.loginLimits } : {}),
+    loginLimits: options.loginLimits ?? {},
   });
   const keys = createKeys({ db, log, clock });
   const app = createApp({ log, trustedProxies: [] });

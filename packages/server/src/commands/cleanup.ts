@@ -35,6 +35,7 @@ const cleaners: Readonly<Record<string, Cleaner>> = {
   imports: ordinary('tidy-imports'),
   people: ordinary('forget-people'),
   audit: ordinary('forget-audit'),
+  limits: ordinary('forget-limits'),
 };
 
 /**

@@ -92,6 +92,28 @@ describe('a duration', () => {
   });
 });
 
+describe('a rate', () => {
+  const kind = kinds.rate();
+  test.each([
+    ['100/15m', { points: 100, seconds: 900 }],
+    ['1/1s', { points: 1, seconds: 1 }],
+    ['none', null],
+    ['0/1m', refused],
+    ['100', refused],
+    ['100/', refused],
+    ['100/1500ms', refused],
+    ['100/31d', refused],
+    ['-1/1m', refused],
+    ['1e3/1m', refused],
+  ])('%s', (text, value) => {
+    expect(read(kind, text)).toEqual(value);
+  });
+
+  test('is shown as it is written', () => {
+    expect([kind.show({ points: 10, seconds: 900 }), kind.show(null)]).toEqual(['10/15m', 'none']);
+  });
+});
+
 describe('yes or no', () => {
   test.each([
     ['true', true],

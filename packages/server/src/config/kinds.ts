@@ -100,6 +100,23 @@ export function duration(range: { readonly min: string; readonly max: string }):
   };
 }
 
+/** So many within a window of time, such as `100/15m`; `none` for any number. */
+export function rate(): Kind<{ readonly points: number; readonly seconds: number } | null> {
+  const expects = 'a number and a window of time from 1s to 30d, such as 100/15m, or none';
+  const window = duration({ min: '1s', max: '30d' });
+  return {
+    expects,
+    parse(text, cwd) {
+      if (text === 'none') return { value: null };
+      const [, number, time = ''] = /^([1-9]\d{0,8})\/(.+)$/.exec(text) ?? [];
+      const length = window.parse(time, cwd);
+      if (number === undefined || 'fault' in length || length.value % 1000 !== 0) return unfit(expects);
+      return { value: { points: Number(number), seconds: length.value / 1000 } };
+    },
+    show: (value) => (value === null ? 'none' : `${value.points}/${window.show(value.seconds * 1000)}`),
+  };
+}
+
 export function flag(): Kind<boolean> {
   const expects = 'true or false';
   return {

@@ -36,7 +36,7 @@ const SessionView = Type.Object({
 const name = Type.Union([lineOfText(200, 'What the person is called.'), Type.Null()]);
 const tags = ['accounts'];
 const own = { permission: 'account' } as const;
-const anyone = { permission: 'anyone' } as const;
+const anyone = { permission: 'anyone', limit: 'auth' } as const;
 
 /** What people do with their own accounts. */
 export function ownAccountRoutes(options: OwnAccountRoutesOptions): Routes {

@@ -42,8 +42,7 @@ export interface AccountsOptions {
   readonly parallelHashes: number;
   /** OWASP's minimum when absent. */
   readonly hashCost?: HashCost;
-  /** Ten failures for an e-mail and two hundred in all from one address in 15 minutes, when absent. */
-  readonly loginLimits?: LoginLimits;
+  readonly loginLimits: LoginLimits;
 }
 
 export interface Accounts {
@@ -78,7 +77,7 @@ export async function createAccounts(options: AccountsOptions): Promise<Accounts
       parallel: options.parallelHashes,
       ...(options.hashCost ? { cost: options.hashCost } : {}),
     }),
-    limiter: createLoginLimiter(clock, options.loginLimits),
+    limiter: createLoginLimiter(options.loginLimits),
     registration: options.registration,
     secondFactors,
   });

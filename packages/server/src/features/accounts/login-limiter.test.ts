@@ -1,53 +1,75 @@
-import { beforeEach, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
+import { createTestDatabase, type TestDatabase } from '../../../test/database.js';
+import { createLocalLimiter, createSharedLimiter, type Limiter, type Rate } from '../../foundation/limits.js';
+import { newId } from '../../foundation/ids.js';
 import { createLoginLimiter, type LoginLimiter } from './login-limiter.js';
 
-let now = 0;
-let limiter: LoginLimiter;
-beforeEach(() => {
-  now = 1_000_000;
-  limiter = createLoginLimiter({ now: () => now }, { perAccount: 3, perAddress: 5, windowSeconds: 60 });
+let testDatabase: TestDatabase;
+beforeAll(async () => {
+  testDatabase = await createTestDatabase();
 });
+afterAll(() => testDatabase.close());
 
-const fails = (address: string, email: string) => limiter.attempt(address, email, async () => undefined);
-const succeeds = (address: string, email: string) => limiter.attempt(address, email, async () => 'in');
-const full = { code: 'too-many-requests' };
+const kinds: Readonly<Record<string, (rate: Rate) => Limiter>> = {
+  'in one process': (rate) => createLocalLimiter({ rate }),
+  'in all processes': (rate) =>
+    createSharedLimiter({ pool: testDatabase.database.pool, name: newId(), rate }),
+};
 
-it('lets a few failures pass, then none until the window ends', async () => {
-  for (let n = 0; n < 3; n++) await fails('1.1.1.1', 'ada');
-  now += 10_000;
-  await expect(succeeds('1.1.1.1', 'ada')).rejects.toMatchObject({ ...full, members: { retryAfter: 50 } });
-  now += 50_000;
-  expect(await succeeds('1.1.1.1', 'ada')).toBe('in');
-});
+describe.each(Object.entries(kinds))('failed logins, counted %s', (_, create) => {
+  let limiter: LoginLimiter;
+  beforeEach(() => {
+    limiter = createLoginLimiter({
+      account: create({ points: 3, seconds: 60 }),
+      address: create({ points: 5, seconds: 60 }),
+    });
+  });
 
-it('never locks an account because of failures from elsewhere', async () => {
-  for (let n = 0; n < 3; n++) await fails('1.1.1.1', 'ada');
-  expect(await succeeds('2.2.2.2', 'ada')).toBe('in');
-});
+  const fails = (address: string, email: string) => limiter.attempt(address, email, async () => undefined);
+  const succeeds = (address: string, email: string) => limiter.attempt(address, email, async () => 'in');
+  const full = { code: 'too-many-requests' };
 
-it('counts an address over all accounts too', async () => {
-  for (let n = 0; n < 5; n++) await fails('1.1.1.1', `person-${n}`);
-  await expect(succeeds('1.1.1.1', 'ada')).rejects.toMatchObject(full);
-});
+  it('lets a few failures pass, then none until the window ends', async () => {
+    limiter = createLoginLimiter({ account: create({ points: 3, seconds: 1 }) });
+    for (let n = 0; n < 3; n++) await fails('1.1.1.1', 'ada');
+    await expect(succeeds('1.1.1.1', 'ada')).rejects.toMatchObject({ ...full, members: { retryAfter: 1 } });
+    await expect.poll(() => succeeds('1.1.1.1', 'ada').catch(() => 'out'), { timeout: 5_000 }).toBe('in');
+  });
 
-it('forgets an account’s failures when its owner comes in', async () => {
-  for (let n = 0; n < 2; n++) await fails('1.1.1.1', 'ada');
-  await succeeds('1.1.1.1', 'ada');
-  for (let n = 0; n < 2; n++) await fails('1.1.1.1', 'ada');
-  expect(await succeeds('1.1.1.1', 'ada')).toBe('in');
-});
+  it('never locks an account because of failures from elsewhere', async () => {
+    for (let n = 0; n < 3; n++) await fails('1.1.1.1', 'ada');
+    expect(await succeeds('2.2.2.2', 'ada')).toBe('in');
+  });
 
-it('counts attempts that are still being judged', async () => {
-  const answers = await Promise.allSettled(Array.from({ length: 10 }, () => fails('1.1.1.1', 'ada')));
-  expect(answers.filter(({ status }) => status === 'fulfilled')).toHaveLength(3);
-});
+  it('counts an address over all accounts too', async () => {
+    for (let n = 0; n < 5; n++) await fails('1.1.1.1', `person-${n}`);
+    await expect(succeeds('1.1.1.1', 'ada')).rejects.toMatchObject(full);
+  });
 
-it('does not count what could not be judged', async () => {
-  for (let n = 0; n < 10; n++) {
-    await expect(
-      limiter.attempt('1.1.1.1', 'ada', () => Promise.reject(new Error('no database'))),
-    ).rejects.toThrow('no database');
-  }
-  expect(await succeeds('1.1.1.1', 'ada')).toBe('in');
+  it('forgets an account’s failures when its owner comes in', async () => {
+    for (let n = 0; n < 2; n++) await fails('1.1.1.1', 'ada');
+    await succeeds('1.1.1.1', 'ada');
+    for (let n = 0; n < 2; n++) await fails('1.1.1.1', 'ada');
+    expect(await succeeds('1.1.1.1', 'ada')).toBe('in');
+  });
+
+  it('counts attempts that are still being judged', async () => {
+    const answers = await Promise.allSettled(Array.from({ length: 10 }, () => fails('1.1.1.1', 'ada')));
+    expect(answers.filter(({ status }) => status === 'fulfilled')).toHaveLength(3);
+  });
+
+  it('does not count what could not be judged', async () => {
+    for (let n = 0; n < 10; n++) {
+      await expect(
+        limiter.attempt('1.1.1.1', 'ada', () => Promise.reject(new Error('no database'))),
+      ).rejects.toThrow('no database');
+    }
+    expect(await succeeds('1.1.1.1', 'ada')).toBe('in');
+  });
+
+  it('takes what the account refuses for no failure of the address', async () => {
+    for (let n = 0; n < 8; n++) await fails('1.1.1.1', 'ada').catch(() => undefined);
+    expect(await fails('1.1.1.1', 'grace')).toBeUndefined();
+  });
 });

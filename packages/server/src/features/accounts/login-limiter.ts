@@ -1,19 +1,15 @@
-import { LRUCache } from 'lru-cache';
-
-import type { Clock } from '../../foundation/clock.js';
+import type { Limiter } from '../../foundation/limits.js';
 import { Problem } from '../../foundation/problems.js';
 
+/** Where failed logins are counted; absent: nowhere. */
 export interface LoginLimits {
-  /** Failures within the window from one address for one e-mail. */
-  readonly perAccount: number;
-  /** Failures within the window from one address for any e-mail. */
-  readonly perAddress: number;
-  readonly windowSeconds: number;
+  /** Failures from one address for one e-mail. */
+  readonly account?: Limiter | undefined;
+  /** Failures from one address for any e-mail. */
+  readonly address?: Limiter | undefined;
 }
 
-export const productLimits: LoginLimits = { perAccount: 10, perAddress: 200, windowSeconds: 900 };
-
-/** Slows guessing down. Counts in this process only. */
+/** Slows guessing down. */
 export interface LoginLimiter {
   /**
    * Counts an attempt before it is judged, so that a hundred at once are no way around. `judge` tells whether
@@ -24,56 +20,44 @@ export interface LoginLimiter {
   attempt<T>(address: string, email: string, judge: () => Promise<T | undefined>): Promise<T | undefined>;
 }
 
-interface Count {
-  attempts: number;
-  readonly until: number;
-}
-
 /**
  * Counts by address, never by account alone: failures from elsewhere must not lock anybody out. An e-mail
  * counts whether or not somebody has it.
  */
-export function createLoginLimiter(clock: Clock, limits: LoginLimits = productLimits): LoginLimiter {
-  const counts = new LRUCache<string, Count>({ max: 20_000 });
-
-  function countOf(key: string, now: number): Count {
-    const found = counts.get(key);
-    if (found && found.until > now) return found;
-    const fresh = { attempts: 0, until: now + limits.windowSeconds * 1000 };
-    counts.set(key, fresh);
-    return fresh;
-  }
-
+export function createLoginLimiter({ account, address: anywhere }: LoginLimits): LoginLimiter {
   return {
     async attempt(address, email, judge) {
-      const now = clock.now();
-      const accountKey = `${address} ${email}`;
-      const account = countOf(accountKey, now);
-      const anywhere = countOf(address, now);
-      const full = [
-        ...(account.attempts >= limits.perAccount ? [account] : []),
-        ...(anywhere.attempts >= limits.perAddress ? [anywhere] : []),
+      const counts = [
+        ...(account ? [{ limiter: account, key: `${address} ${email}`, forgiving: true }] : []),
+        ...(anywhere ? [{ limiter: anywhere, key: address, forgiving: false }] : []),
       ];
-      if (full.length > 0) {
+      const giveBack = async (taken: typeof counts): Promise<void> => {
+        await Promise.all(taken.map(({ limiter, key }) => limiter.giveBack(key)));
+      };
+      for (const [n, { limiter, key }] of counts.entries()) {
+        const { allowed, resetSeconds } = await limiter.take(key);
+        if (allowed) continue;
+        await giveBack(counts.slice(0, n));
         throw new Problem('too-many-requests', {
           detail: 'Too many failed logins from this address.',
-          retryAfter: (Math.max(...full.map(({ until }) => until)) - now) / 1000,
+          retryAfter: Math.max(1, resetSeconds),
         });
       }
-      account.attempts++;
-      anywhere.attempts++;
+      let found: Awaited<ReturnType<typeof judge>>;
       try {
-        const found = await judge();
-        if (found !== undefined) {
-          counts.delete(accountKey);
-          anywhere.attempts--;
-        }
-        return found;
+        found = await judge();
       } catch (error) {
-        account.attempts--;
-        anywhere.attempts--;
+        await giveBack(counts);
         throw error;
       }
+      if (found !== undefined) {
+        await Promise.all(
+          counts.map(({ limiter, key, forgiving }) =>
+            forgiving ? limiter.forget(key) : limiter.giveBack(key),
+          ),
+        );
+      }
+      return found;
     },
   };
 }

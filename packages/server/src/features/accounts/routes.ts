@@ -73,7 +73,7 @@ export function accountRoutes({ db, people, sessions, cookie }: AccountRoutesOpt
     app.post(
       '/auth/register',
       {
-        config: anyone,
+        config: { ...anyone, limit: 'auth' },
         schema: {
           operationId: 'register',
           summary: 'Make an account; the first one is the administrator',

@@ -6,6 +6,7 @@ import type { Db } from '../../foundation/database/connect.js';
 import { countRows } from '../../foundation/database/count.js';
 import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
 import { forgetFinished, oldFinished } from '../../foundation/queue/observe.js';
+import { endedCounts, forgetCounts } from '../access/limit-queries.js';
 import { deleteExpiredLinks, expiredLinks } from '../accounts/link-queries.js';
 import { deleteEndedSessions, endedSessions } from '../accounts/session-queries.js';
 import { deletedUsers, forgetUsers } from '../accounts/user-queries.js';
@@ -45,6 +46,7 @@ const forgetUploadKeys = defineJob({ name: 'forget-upload-keys', ...policy });
 const forgetOldEvents = defineJob({ name: 'forget-events', ...policy });
 const forgetPeople = defineJob({ name: 'forget-people', ...policy });
 const forgetAudit = defineJob({ name: 'forget-audit', ...policy });
+const forgetLimits = defineJob({ name: 'forget-limits', ...policy });
 
 export const housekeepingKinds = [
   removeTemporaries,
@@ -54,6 +56,7 @@ export const housekeepingKinds = [
   forgetOldEvents,
   forgetPeople,
   forgetAudit,
+  forgetLimits,
 ] as const;
 
 /** At different minutes, so that they do not meet. */
@@ -65,6 +68,7 @@ export const housekeepingTimetable: readonly TimetableEntry[] = [
   { name: 'forget-upload-keys', cron: '27 * * * *', kind: forgetUploadKeys, payload: {} },
   { name: 'forget-people', cron: '7 4 * * *', kind: forgetPeople, payload: {} },
   { name: 'forget-audit', cron: '37 4 * * *', kind: forgetAudit, payload: {} },
+  { name: 'forget-limits', cron: '52 * * * *', kind: forgetLimits, payload: {} },
 ];
 
 /** Rows of one statement. */
@@ -117,6 +121,7 @@ export function createHousekeeping(options: HousekeepingOptions): {
         },
       ],
     ],
+    [forgetLimits, [{ item: 'counts', take: (limit) => forgetCounts(db, limit), rows: endedCounts(db) }]],
     [
       forgetOldEvents,
       [
