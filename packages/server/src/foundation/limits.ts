@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
-import type pg from 'pg';
 import { RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from 'rate-limiter-flexible';
+
+import type { Database } from './database/connect.js';
 
 /** So many in any window of so many seconds that begins with the first. */
 export interface Rate {
@@ -30,7 +31,7 @@ export interface Limiter {
 }
 
 export interface SharedLimiterOptions {
-  readonly pool: Pick<pg.Pool, 'query'>;
+  readonly pool: Pick<Database['pool'], 'query'>;
   /** Unique among the limiters on one table. */
   readonly name: string;
   readonly rate: Rate;
