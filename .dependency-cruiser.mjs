@@ -31,7 +31,7 @@ const floors = [
   ['(web|work|openapi|health|metrics|translate-error)[.]ts$'],
   ['kit[.]ts$'],
   ...features.map((feature) => [`features/${feature}/`]),
-  ['foundation/queue/'],
+  ['foundation/queue/', 'foundation/limits/'],
   [
     'foundation/blobs/',
     'foundation/database/',

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
 import type { App } from '../../foundation/http/app.js';
-import type { Limiter, Standing } from '../../foundation/limits.js';
+import type { Limiter, Standing } from '../../foundation/limits/limiter.js';
 import { Problem } from '../../foundation/problems.js';
 
 /** Who may ask how often; absent: as often as they like. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { createLocalLimiter } from '../../foundation/limits.js';
+import { createLocalLimiter } from '../../foundation/limits/limiter.js';
 import { createTestApi, testPassword, type Json, type TestApi } from '../../../test/api.js';
 import { createPasswords } from './passwords.js';
 

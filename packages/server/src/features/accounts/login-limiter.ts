@@ -1,4 +1,4 @@
-import type { Limiter } from '../../foundation/limits.js';
+import type { Limiter } from '../../foundation/limits/limiter.js';
 import { Problem } from '../../foundation/problems.js';
 
 /** Where failed logins are counted; absent: nowhere. */

@@ -59,6 +59,8 @@ export async function claimExpiredProject(
   return claimed.numUpdatedRows === 1n;
 }
 
+const lowestId = '00000000-0000-0000-0000-000000000000';
+
 /** Removes up to `limit` files of the project, whatever their state. @returns how many. */
 export async function purgeSomeFiles(
   tx: Tx,
@@ -66,12 +68,21 @@ export async function purgeSomeFiles(
   limit: number,
   options: Pick<PurgeFilesOptions, 'againAfter'>,
 ): Promise<number> {
+  // Told only that the project is this one, PostgreSQL walks the ids of all projects until it finds enough, since it takes
+  // them for mixed: 1.5 s beside a million older files. From the project's place in its index on there is one way only.
   const rows = await tx
-    .selectFrom('files')
+    .selectFrom((eb) =>
+      eb
+        .selectFrom('files')
+        .select(['id', 'status', 'project_id'])
+        .where((where) => where(where.refTuple('project_id', 'id'), '>=', where.tuple(projectId, lowestId)))
+        .orderBy('project_id')
+        .orderBy('id')
+        .limit(limit)
+        .as('nearest'),
+    )
     .select(['id', 'status'])
     .where('project_id', '=', projectId)
-    .orderBy('id')
-    .limit(limit)
     .execute();
   const idsIn = (states: readonly string[]) =>
     rows.filter(({ status }) => states.includes(status)).map(({ id }) => id);

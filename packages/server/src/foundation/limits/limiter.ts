@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from 'rate-limiter-flexible';
 
-import type { Database } from './database/connect.js';
+import type { Database } from '../database/connect.js';
 
 /** So many in any window of so many seconds that begins with the first. */
 export interface Rate {
