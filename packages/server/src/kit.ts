@@ -84,7 +84,12 @@ import { findFfmpeg } from './foundation/imaging/ffmpeg.js';
 import type { Imaging } from './foundation/imaging/imaging.js';
 import { createImaging } from './foundation/imaging/pool.js';
 import { createPosters, type Posters } from './foundation/imaging/poster.js';
-import { createLocalLimiter, createSharedLimiter, type Limiter, type Rate } from './foundation/limits/limiter.js';
+import {
+  createLocalLimiter,
+  createSharedLimiter,
+  type Limiter,
+  type Rate,
+} from './foundation/limits/limiter.js';
 import type { Log } from './foundation/log.js';
 import { createMailer, type Mailer } from './foundation/mail.js';
 import { createMetrics, type Metrics } from './foundation/metrics.js';

@@ -5,6 +5,7 @@ import type { Identify } from './features/access/caller.js';
 import { guardRoutes, type GuardOptions } from './features/access/guard.js';
 import { limitRequests, type RequestLimits } from './features/access/limits.js';
 import { accessChannel } from './features/access/notices.js';
+import { createAllowedOrigins, type AllowsOrigin } from './features/access/origins.js';
 import { recordRequests } from './features/audit/recorder.js';
 import { deliveryChannel } from './features/delivery/changes.js';
 import { hasUsers } from './features/accounts/queries.js';
@@ -23,6 +24,8 @@ export interface WebOptions extends AppOptions {
   readonly publicUrl: string;
   /** Origins whose pages may call the API; `*` for all. None by default. */
   readonly corsOrigins: readonly string[];
+  /** The same for the paths of a project that says so itself. */
+  readonly allowsOrigin: AllowsOrigin;
   /** The kinds of credential, in the order they are asked. */
   readonly identify: readonly Identify[];
   readonly findContentTarget?: GuardOptions['findContentTarget'];
@@ -82,19 +85,38 @@ const exposedHeaders = [
   'X-File-Id',
 ];
 
+const corsRules = {
+  methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+  allowedHeaders,
+  exposedHeaders,
+  maxAge: 600,
+  // Else an OPTIONS that is no preflight gets a sentence in plain text.
+  strictPreflight: false,
+};
+
+/** What the CORS plugin is to answer a page of the origin: its own, everybody, or nothing. */
+async function corsOf(
+  { corsOrigins, allowsOrigin }: Pick<WebOptions, 'corsOrigins' | 'allowsOrigin'>,
+  path: string,
+  origin: string | undefined,
+): Promise<string | false> {
+  if (corsOrigins.includes('*')) return '*';
+  if (origin === undefined) return false;
+  return corsOrigins.includes(origin) || (await allowsOrigin(path, origin)) ? origin : false;
+}
+
 /** Mounts every room's routes on one HTTP application, behind the guard. */
 export async function buildWeb(options: WebOptions): Promise<App> {
   const app = createApp(options);
   await app.register(swagger, describeApi({ version, publicUrl: options.publicUrl }));
-  if (options.corsOrigins.length > 0) {
-    await app.register(cors, {
-      origin: options.corsOrigins.includes('*') ? '*' : [...options.corsOrigins],
-      methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-      allowedHeaders,
-      exposedHeaders,
-      maxAge: 600,
-    });
-  }
+  await app.register(cors, {
+    delegator: (request, done) => {
+      corsOf(options, request.url, request.headers.origin).then(
+        (origin) => done(null, { ...corsRules, origin }),
+        (error: unknown) => done(error as Error, undefined),
+      );
+    },
+  });
   // From here on a route without a permission is refused; what the two plugins mounted above is theirs.
   guardRoutes(app, options);
   limitRequests(app, options.limits);
@@ -133,6 +155,7 @@ export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly 
     publicUrl: settings.publicUrl,
     trustedProxies: settings.trustProxy,
     corsOrigins: settings.corsOrigins,
+    allowsOrigin: createAllowedOrigins(database.db),
     identify: rooms.identify,
     findContentTarget: rooms.findContentTarget,
     limits: requestLimits(kit),

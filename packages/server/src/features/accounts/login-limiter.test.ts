@@ -1,7 +1,12 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
 import { createTestDatabase, type TestDatabase } from '../../../test/database.js';
-import { createLocalLimiter, createSharedLimiter, type Limiter, type Rate } from '../../foundation/limits/limiter.js';
+import {
+  createLocalLimiter,
+  createSharedLimiter,
+  type Limiter,
+  type Rate,
+} from '../../foundation/limits/limiter.js';
 import { newId } from '../../foundation/ids.js';
 import { createLoginLimiter, type LoginLimiter } from './login-limiter.js';
 

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { createTestApi, type Member, type TestApi } from '../../../test/api.js';
 import { newId } from '../../foundation/ids.js';
-import { isAmong, isNetwork, isOrigin } from './origin-rules.js';
+import { isOrigin } from '../../foundation/http/origin.js';
+import { isAmong, isNetwork } from './origin-rules.js';
 
 let api: TestApi;
 let owner: Member;

@@ -5,11 +5,12 @@ import type { Db } from '../../foundation/database/connect.js';
 import type { Routes } from '../../foundation/http/app.js';
 import { newId } from '../../foundation/ids.js';
 import type { Log } from '../../foundation/log.js';
+import { isOrigin } from '../../foundation/http/origin.js';
 import { Problem, type FieldError } from '../../foundation/problems.js';
 import type { Identify } from '../access/caller.js';
 import { createProofCache } from '../access/proof-cache.js';
 import { holdsKey, keyHash, keyMark, keyPrefix, newKey } from './key-text.js';
-import { isNetwork, isOrigin, misuse } from './origin-rules.js';
+import { isNetwork, misuse } from './origin-rules.js';
 import {
   findLivingKey,
   insertKey,

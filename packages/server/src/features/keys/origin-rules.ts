@@ -2,12 +2,6 @@ import { BlockList, isIP } from 'node:net';
 
 import type { KeyRules } from './queries.js';
 
-/** True for `https://app.example.com`, as browsers send it: no path, no default port, lower case. */
-export function isOrigin(text: string): boolean {
-  if (!/^https?:\/\/[^/\s]+$/.test(text) || !URL.canParse(text)) return false;
-  return new URL(text).origin === text;
-}
-
 /** True for an IP address and for a network such as `10.0.0.0/8`. */
 export function isNetwork(text: string): boolean {
   const [address = '', bits, ...rest] = text.split('/');

@@ -8,6 +8,7 @@ import {
   deliveryModes,
   fallbacks,
   maxAllowedSizes,
+  maxCorsOrigins,
   maxAllowedTypes,
   maxCacheSeconds,
   visibilities,
@@ -79,6 +80,13 @@ export const SettingsInput = Type.Object(
           'Sizes such as `640x480`, `640x` or `x480` to which pictures may be transformed by `?width=…&height=…` without a signature, with any `fit`, `position` and `format`.',
       }),
     ),
+    corsOrigins: Type.Optional(
+      Type.Array(Type.String(), {
+        maxItems: maxCorsOrigins,
+        description:
+          'Origins such as `https://app.example.com`, or `*`, whose pages may call the API about this project and its files, besides those that the server allows and those that keys are bound to.',
+      }),
+    ),
   },
   { ...closed, description: 'A member that is given replaces the present one as a whole.' },
 );
@@ -106,6 +114,7 @@ const SettingsView = Type.Object({
     cacheSeconds: Type.Integer(),
   }),
   allowedSizes: Type.Array(Type.String()),
+  corsOrigins: Type.Array(Type.String()),
 });
 
 export const UsageView = Type.Object({
@@ -177,5 +186,6 @@ function presentSettings(settings: ProjectSettings) {
     variants: { ...settings.variants },
     allowedTypes: [...settings.allowedTypes],
     allowedSizes: [...settings.allowedSizes],
+    corsOrigins: [...settings.corsOrigins],
   };
 }

@@ -1,6 +1,7 @@
 import { isVariantName } from '../../foundation/blobs/keys.js';
 import type { AskedRecipe } from '../../foundation/imaging/recipe.js';
 import { maxSide, readRecipe, recipeMembers } from '../../foundation/imaging/vocabulary.js';
+import { isOrigin } from '../../foundation/http/origin.js';
 import { Problem } from '../../foundation/problems.js';
 import { FaultList, readBoolean, readChoice, readInteger, readMembers } from './faults.js';
 
@@ -41,11 +42,14 @@ export interface ProjectSettings {
   readonly delivery: DeliverySettings;
   /** Boxes, `640x480`, `640x` or `x480`, that pictures may be transformed to without a signature. */
   readonly allowedSizes: readonly string[];
+  /** Origins, or `*`, whose pages may call the API about the project and its files. */
+  readonly corsOrigins: readonly string[];
 }
 
 export const maxVariants = 50;
 export const maxAllowedTypes = 100;
 export const maxAllowedSizes = 100;
+export const maxCorsOrigins = 50;
 /** A year, the longest that caches keep anything (RFC 9111 leaves it open; clients cut there). */
 export const maxCacheSeconds = 31_536_000;
 
@@ -67,6 +71,7 @@ export function defaultSettings(): ProjectSettings {
     visibility: 'private',
     delivery: { mode: 'auto', fallback: 'original', cacheSeconds: 3600 },
     allowedSizes: [],
+    corsOrigins: [],
   };
 }
 
@@ -112,7 +117,15 @@ function read(
   faults: FaultList,
   unknown: Unknown,
 ): ProjectSettings {
-  const names = ['variants', 'quota', 'allowedTypes', 'visibility', 'delivery', 'allowedSizes'] as const;
+  const names = [
+    'variants',
+    'quota',
+    'allowedTypes',
+    'visibility',
+    'delivery',
+    'allowedSizes',
+    'corsOrigins',
+  ] as const;
   const given = readMembers(value, names, at, faults, unknown);
   const defaults = defaultSettings();
   return {
@@ -137,6 +150,10 @@ function read(
       given.allowedSizes === undefined
         ? current.allowedSizes
         : readSizes(given.allowedSizes, `${at}/allowedSizes`, faults),
+    corsOrigins:
+      given.corsOrigins === undefined
+        ? current.corsOrigins
+        : readOrigins(given.corsOrigins, `${at}/corsOrigins`, faults),
   };
 }
 
@@ -234,6 +251,17 @@ function readSizes(value: unknown, at: string, faults: FaultList): readonly stri
     return size;
   });
   return [...new Set(sizes)];
+}
+
+function readOrigins(value: unknown, at: string, faults: FaultList): readonly string[] {
+  const origins = (readList(value, maxCorsOrigins, 'origins', at, faults) ?? []).map((item, index) => {
+    const origin = typeof item === 'string' ? item : '';
+    if (origin !== '*' && !isOrigin(origin)) {
+      faults.add(`${at}/${index}`, 'must be an origin such as “https://app.example.com”, or “*”');
+    }
+    return origin;
+  });
+  return [...new Set(origins)];
 }
 
 /** Reads a list; what is none, or too long, is a fault and undefined. */
