@@ -89,6 +89,8 @@ export async function buildWeb(options: WebOptions): Promise<App> {
       allowedHeaders,
       exposedHeaders,
       maxAge: 600,
+      // Else an OPTIONS that is no preflight gets a sentence in plain text.
+      strictPreflight: false,
     });
   }
   // From here on a route without a permission is refused; what the two plugins mounted above is theirs.
@@ -109,8 +111,14 @@ export interface Web {
   anybody(): Promise<boolean>;
 }
 
-/** Builds the API's rooms and mounts their routes; nothing listens yet. */
-export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly rooms: ApiRooms }> {
+/**
+ * Builds the API's rooms and mounts their routes; nothing listens yet.
+ * @param first is called before any route is mounted, and so sees all of them.
+ */
+export async function mountApi(
+  kit: Kit,
+  first: readonly Routes[] = [],
+): Promise<{ readonly app: App; readonly rooms: ApiRooms }> {
   const { settings, log, database, blobs } = kit;
   const rooms = await buildApi(kit);
   const health = healthRoutes({
@@ -132,7 +140,7 @@ export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly 
     findContentTarget: rooms.findContentTarget,
     accessLog: settings.accessLog,
     translateError,
-    routes: [health, metrics, ...rooms.routes],
+    routes: [...first, health, metrics, ...rooms.routes],
   });
   return { app, rooms };
 }
