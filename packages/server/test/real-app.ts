@@ -30,7 +30,7 @@ export interface RealApp {
   readonly database: Database;
   readonly routes: readonly MountedRoute[];
   /** Log lines of level error and above. */
-  readonly errors: readonly Record<string, unknown>[];
+  readonly errors: Record<string, unknown>[];
   close(): Promise<void>;
 }
 
