@@ -133,6 +133,8 @@ export interface Kit {
   readonly metrics: Metrics;
   /** Memory allocator of the decoders; tried out once, when the first are started. */
   readonly allocator: () => Promise<AllocatorEnvironment>;
+  /** Program of the decoders, where it is not the one of the build. */
+  readonly decoderEntry?: URL;
   /** Closes the doors, then everything else in the opposite order of opening. */
   close(): Promise<void>;
   /** Adds something that must be closed before what is there already. */
@@ -721,6 +723,7 @@ async function openImaging(kit: Kit, size: number, maxWaiting?: number): Promise
     ...(maxWaiting === undefined ? {} : { maxWaiting }),
     rasterizesSvg: settings.svg === 'rasterize',
     allocator: await kit.allocator(),
+    ...(kit.decoderEntry === undefined ? {} : { childEntry: kit.decoderEntry }),
   });
   kit.opened(() => imaging.close());
   return imaging;

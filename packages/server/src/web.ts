@@ -136,8 +136,14 @@ export interface Web {
   anybody(): Promise<boolean>;
 }
 
-/** Builds the API's rooms and mounts their routes; nothing listens yet. */
-export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly rooms: ApiRooms }> {
+/**
+ * Builds the API's rooms and mounts their routes; nothing listens yet.
+ * @param first is called before any route is mounted, and so sees all of them.
+ */
+export async function mountApi(
+  kit: Kit,
+  first: readonly Routes[] = [],
+): Promise<{ readonly app: App; readonly rooms: ApiRooms }> {
   const { settings, log, database, blobs } = kit;
   const rooms = await buildApi(kit);
   const health = healthRoutes({
@@ -161,7 +167,7 @@ export async function mountApi(kit: Kit): Promise<{ readonly app: App; readonly 
     limits: requestLimits(kit),
     accessLog: settings.accessLog,
     translateError,
-    routes: [health, metrics, ...rooms.routes],
+    routes: [...first, health, metrics, ...rooms.routes],
   });
   return { app, rooms };
 }

@@ -56,6 +56,10 @@ export function guardRoutes(app: App, options: GuardOptions): void {
       throw new TypeError(`the route ${request.routeOptions.url ?? ''} was mounted past the guard`);
     }
     request.access = await decide(options, request, permission);
+    // Schemas would answer 400 to what cannot be an id. Where the address itself is the credential it has been signed.
+    const rule: PermissionRule = permissions[permission];
+    const ids = Object.values(request.params as Record<string, string>);
+    if (rule.nobody !== 'yes' && !ids.every(isId)) throw hidden();
   });
 }
 
@@ -117,13 +121,13 @@ async function findTarget(
   id: string,
   caller: Caller,
 ): Promise<Target | undefined> {
-  const { trash = false }: PermissionRule = permissions[permission];
+  const { trash }: PermissionRule = permissions[permission];
   const userId = caller.kind === 'user' ? caller.userId : undefined;
-  if (kind !== 'file') return findProjectTarget(db, id, userId, trash);
+  if (kind !== 'file') return findProjectTarget(db, id, userId, trash === 'project');
   // Reading bytes is what happens a thousand times a second; everything else asks anew.
   return permission === 'content:read' && findContentTarget
     ? findContentTarget(id, userId)
-    : findFileTarget(db, id, userId, trash);
+    : findFileTarget(db, id, userId, trash === 'file');
 }
 
 const nobody: Caller = { kind: 'nobody' };

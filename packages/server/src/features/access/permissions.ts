@@ -25,8 +25,8 @@ export interface PermissionRule {
   readonly keys: readonly Scope[];
   /** May a signed link of the very file? */
   readonly links: boolean;
-  /** Also for what is in the trash; everything else does not see that. */
-  readonly trash?: boolean;
+  /** Also while that is in the trash; everything else does not see it. Of a project in the trash no file is seen. */
+  readonly trash?: 'project' | 'file';
 }
 
 const owner: readonly Role[] = ['owner'];
@@ -103,7 +103,7 @@ export const permissions = {
   },
   'project:delete': {
     doc: 'Delete a project, and take it back out of the trash.',
-    trash: true,
+    trash: 'project',
     on: 'project',
     nobody: 'no',
     people: owner,
@@ -200,7 +200,7 @@ export const permissions = {
   },
   'files:delete': {
     doc: 'Delete files, and take them back out of the trash.',
-    trash: true,
+    trash: 'file',
     on: 'project',
     nobody: 'no',
     people: editors,

@@ -140,12 +140,12 @@ export function ownAccountRoutes(options: OwnAccountRoutesOptions): Routes {
           operationId: 'sendEmailVerification',
           summary: 'Send the link that proves one’s address',
           tags,
-          response: { 202: nothing },
+          response: { 202: Type.Unsafe<undefined>(nothing) },
         },
       },
       async (request, reply) => {
         await account.sendVerification(personOf(request.access).userId);
-        return reply.code(202).send(null);
+        return reply.code(202).send(undefined);
       },
     );
 
@@ -177,12 +177,12 @@ export function ownAccountRoutes(options: OwnAccountRoutesOptions): Routes {
           description: 'Without SMTP nothing is sent: ask an administrator for a link.',
           tags,
           body: Type.Object({ email }, closed),
-          response: { 202: nothing },
+          response: { 202: Type.Unsafe<undefined>(nothing) },
         },
       },
       async (request, reply) => {
         await account.requestReset(request.body.email);
-        return reply.code(202).send(null);
+        return reply.code(202).send(undefined);
       },
     );
 

@@ -2,7 +2,6 @@ import Type from 'typebox';
 
 import type { Routes } from '../../foundation/http/app.js';
 import { cutPage, nextLink, pageOf, PageQuery, readPage } from '../../foundation/http/pages.js';
-import { isId } from '../../foundation/ids.js';
 import { Problem } from '../../foundation/problems.js';
 import { personOf } from '../access/caller.js';
 import { deleteServerInvitation, listServerInvitations, type ServerInvitation } from './link-queries.js';
@@ -80,12 +79,6 @@ function presentInvitation(invitation: ServerInvitation) {
   return { id, email: address, role, createdAt: createdAt.toISOString(), expiresAt: expiresAt.toISOString() };
 }
 
-/** A malformed id looks like an unknown one. */
-function known(id: string): string {
-  if (!isId(id)) throw new Problem('not-found');
-  return id;
-}
-
 /** What administrators do with the people of the server. */
 export function userRoutes(operations: UserOperations): Routes {
   const { db } = operations;
@@ -122,7 +115,7 @@ export function userRoutes(operations: UserOperations): Routes {
           response: { 200: ManagedUserView },
         },
       },
-      async (request) => presentManaged(await operations.find(known(request.params.userId))),
+      async (request) => presentManaged(await operations.find(request.params.userId)),
     );
 
     app.patch(
@@ -138,7 +131,7 @@ export function userRoutes(operations: UserOperations): Routes {
           response: { 200: ManagedUserView },
         },
       },
-      async (request) => presentManaged(await operations.change(known(request.params.userId), request.body)),
+      async (request) => presentManaged(await operations.change(request.params.userId, request.body)),
     );
 
     app.delete(
@@ -154,7 +147,7 @@ export function userRoutes(operations: UserOperations): Routes {
         },
       },
       async (request, reply) => {
-        await operations.remove(known(request.params.userId));
+        await operations.remove(request.params.userId);
         return reply.code(204).send(null);
       },
     );
@@ -174,7 +167,7 @@ export function userRoutes(operations: UserOperations): Routes {
       async (request, reply) => {
         const { userId } = personOf(request.access);
         reply.code(201);
-        return operations.resetLink(known(request.params.userId), userId);
+        return operations.resetLink(request.params.userId, userId);
       },
     );
 
@@ -239,7 +232,7 @@ export function userRoutes(operations: UserOperations): Routes {
         },
       },
       async (request, reply) => {
-        const id = known(request.params.invitationId);
+        const id = request.params.invitationId;
         if (!(await deleteServerInvitation(db, id))) throw new Problem('not-found');
         return reply.code(204).send(null);
       },

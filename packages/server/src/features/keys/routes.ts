@@ -4,8 +4,6 @@ import type { Db } from '../../foundation/database/connect.js';
 import type { Routes } from '../../foundation/http/app.js';
 import { cutPage, nextLink, pageOf, PageQuery, readPage } from '../../foundation/http/pages.js';
 import { lineOfText } from '../../foundation/http/text.js';
-import { isId } from '../../foundation/ids.js';
-import { Problem } from '../../foundation/problems.js';
 import { personOf } from '../access/caller.js';
 import { scopes, type Scope } from '../access/permissions.js';
 import { listKeys, type ApiKey, type KeyRules } from './queries.js';
@@ -153,12 +151,6 @@ function presentKey(key: ApiKey) {
   };
 }
 
-/** A malformed id looks like an unknown one. */
-function known(id: string): string {
-  if (!isId(id)) throw new Problem('not-found');
-  return id;
-}
-
 export function keyRoutes(operations: KeyOperations): Routes {
   return (app) => {
     app.post(
@@ -223,7 +215,7 @@ export function keyRoutes(operations: KeyOperations): Routes {
       },
       async (request) => {
         const { projectId } = request.access;
-        return presentKey(await operations.change(projectId, known(request.params.keyId), request.body));
+        return presentKey(await operations.change(projectId, request.params.keyId, request.body));
       },
     );
 
@@ -244,7 +236,7 @@ export function keyRoutes(operations: KeyOperations): Routes {
       async (request) => {
         const { projectId } = request.access;
         const { overlapSeconds } = request.body;
-        const keyId = known(request.params.keyId);
+        const keyId = request.params.keyId;
         const { key, stored } = await operations.rotate(projectId, keyId, overlapSeconds);
         return { ...presentKey(stored), key };
       },
@@ -263,7 +255,7 @@ export function keyRoutes(operations: KeyOperations): Routes {
         },
       },
       async (request, reply) => {
-        await operations.revoke(request.access.projectId, known(request.params.keyId));
+        await operations.revoke(request.access.projectId, request.params.keyId);
         return reply.code(204).send(null);
       },
     );

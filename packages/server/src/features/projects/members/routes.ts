@@ -2,7 +2,6 @@ import Type from 'typebox';
 
 import type { Routes } from '../../../foundation/http/app.js';
 import { cutPage, nextLink, pageOf, PageQuery, readPage } from '../../../foundation/http/pages.js';
-import { isId } from '../../../foundation/ids.js';
 import { Problem } from '../../../foundation/problems.js';
 import { personOf } from '../../access/caller.js';
 import { invitationSeconds, type MemberOperations } from './operations.js';
@@ -67,12 +66,6 @@ const presentInvitation = ({ id, role, createdAt, expiresAt }: Invitation) => ({
   expiresAt: expiresAt.toISOString(),
 });
 
-/** A malformed id looks like an unknown one. */
-function known(id: string): string {
-  if (!isId(id)) throw new Problem('not-found');
-  return id;
-}
-
 export function memberRoutes(operations: MemberOperations): Routes {
   const { db } = operations;
   const reading = { permission: 'members:read' } as const;
@@ -114,7 +107,7 @@ export function memberRoutes(operations: MemberOperations): Routes {
         },
       },
       async (request, reply) => {
-        await operations.change(request.access.projectId, known(request.params.userId), request.body.role);
+        await operations.change(request.access.projectId, request.params.userId, request.body.role);
         return reply.code(204).send(null);
       },
     );
@@ -132,7 +125,7 @@ export function memberRoutes(operations: MemberOperations): Routes {
         },
       },
       async (request, reply) => {
-        await operations.remove(request.access.projectId, known(request.params.userId));
+        await operations.remove(request.access.projectId, request.params.userId);
         return reply.code(204).send(null);
       },
     );
@@ -233,7 +226,7 @@ export function memberRoutes(operations: MemberOperations): Routes {
       },
       async (request, reply) => {
         const { projectId } = request.access;
-        if (!(await deleteInvitation(db, projectId, known(request.params.invitationId)))) {
+        if (!(await deleteInvitation(db, projectId, request.params.invitationId))) {
           throw new Problem('not-found');
         }
         return reply.code(204).send(null);

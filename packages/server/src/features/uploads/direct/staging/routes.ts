@@ -5,7 +5,8 @@ import { leaveBodiesUnread } from '../../../../foundation/http/unread-bodies.js'
 import { stagingPath } from '../signer.js';
 import { receiveStaged, type StagingOptions } from './receive.js';
 
-const Params = Type.Object({ uploadId: Type.String({ format: 'uuid' }) });
+/** Any text: the signature says whether it is an id of ours. */
+const Params = Type.Object({ uploadId: Type.String() });
 
 /**
  * Our own signed addresses, for stores that have none (disk): the signature is the permission. They speak the part of
