@@ -4,7 +4,8 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const main = join(import.meta.dirname, '../packages/server/dist/main.js');
+/** The built program. */
+export const main = join(import.meta.dirname, '../packages/server/dist/main.js');
 
 /** A process of the built program, seen from outside. */
 export interface RunningServer {

@@ -1,0 +1,75 @@
+import type { Installation } from './installation.js';
+
+/** What must be empty once everything has settled, and how it is told when it is not. */
+const leftovers: Readonly<Record<string, string>> = {
+  'a file in an intermediate state': `SELECT id || ' is ' || status FROM files WHERE status NOT IN ('ready', 'failed')`,
+  'a file that failed': `SELECT id || ': ' || coalesce(failure, '') FROM files WHERE status = 'failed'`,
+  'a variant in an intermediate state': `SELECT file_id || '/' || name || ' is ' || status FROM variants
+    WHERE (status <> 'ready' AND NOT lazy) OR pending_key IS NOT NULL`,
+  'an upload that is not over': `SELECT id || ' is ' || status FROM uploads WHERE status IN ('open', 'completing')`,
+  'quota that an upload holds': `SELECT project_id || ' reserves ' || reserved_bytes FROM project_usage WHERE reserved_bytes <> 0`,
+  'a job that was given up': `SELECT kind || ': ' || coalesce(error, '') FROM finished_jobs WHERE state = 'dead'`,
+  'a job that is not done': `SELECT kind || ' waits' FROM waiting_jobs UNION ALL SELECT kind || ' runs' FROM running_jobs`,
+  'a key that is still to be deleted': `SELECT key || ' ' || attempts || ' ' || coalesce(last_error, '') FROM tombstones`,
+  'a walk that is not over': `SELECT 'regeneration ' || id FROM regenerations WHERE finished_at IS NULL
+    UNION ALL SELECT 'deletion ' || id FROM deletions WHERE finished_at IS NULL
+    UNION ALL SELECT 'import ' || id || ' is ' || status FROM imports WHERE status NOT IN ('completed', 'failed')`,
+};
+
+/** How an installation stands once it has settled. */
+export interface Verdict {
+  /** fsck's own words. */
+  readonly fsck: string;
+  /** Everything that must not be. */
+  readonly faults: readonly string[];
+}
+
+/**
+ * Lets an installation settle (jobs, the timetable's cleanup, two days) and asks fsck, then the tables, then the store
+ * itself: between them nothing may be left over.
+ */
+export async function settle(installation: Installation): Promise<Verdict> {
+  const { store } = installation;
+  const faults: string[] = [];
+  const must = async (...args: readonly string[]): Promise<string> => {
+    const { code, output } = await installation.command(...args);
+    if (code !== 0) faults.push(`mediablobkit ${args.join(' ')} ended with ${code}: ${output.trim()}`);
+    return output;
+  };
+  await installation.work();
+  await installation.passTime();
+  await must('cleanup', 'uploads');
+  await installation.work();
+  // Keys that somebody might still have been writing are deleted twice.
+  for (const turn of ['first', 'again']) {
+    await installation.passTime();
+    if (turn === 'first' || (await rows(installation, 'SELECT key FROM tombstones')).length > 0) {
+      await must('cleanup', 'blobs');
+    }
+  }
+  // On S3 only the sweep ends puts in parts that nobody goes on with before they are a day old.
+  if (store.kind === 's3') {
+    const output = await must('cleanup', 'sweep', '--delete', '--json');
+    for (const line of output.split('\n').filter((text) => text.includes('"type":"finding"'))) {
+      if (!line.includes('"kind":"unfinished"')) faults.push(`the sweep found ${line}`);
+    }
+  }
+  const said = await must('fsck', '--deep', '--json');
+  const fsck = said.split('\n').find((line) => line.startsWith('{"found"')) ?? '';
+  for (const [what, statement] of Object.entries(leftovers)) {
+    for (const row of await rows(installation, statement)) faults.push(`${what}: ${row}`);
+  }
+  const named = await rows(
+    installation,
+    'SELECT s3_key FROM files UNION ALL SELECT s3_key FROM variants WHERE s3_key IS NOT NULL',
+  );
+  const [inRows, inStore] = [new Set(named), new Set(await store.keys())];
+  for (const key of inStore) if (!inRows.has(key)) faults.push(`a blob that nothing names: ${key}`);
+  for (const key of inRows) if (!inStore.has(key)) faults.push(`a row without its blob: ${key}`);
+  return { fsck: /"found":0\b/.test(fsck) ? 'clean' : fsck || 'could not check', faults };
+}
+
+async function rows({ db }: Installation, statement: string): Promise<readonly string[]> {
+  const result = await db.query<unknown[]>({ text: statement, rowMode: 'array' });
+  return result.rows.map((row) => String(row[0]));
+}
