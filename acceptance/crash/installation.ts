@@ -84,7 +84,8 @@ export async function createInstallation(options: InstallationOptions): Promise<
   ): Promise<Victim> => {
     const gates = await openGates(url, store, scratch);
     if (command === 'worker') gates.hold();
-    const settings = { ...common, ...gates.env, ...env };
+    // Starting is most of the work here, and collecting garbage a fifth of that.
+    const settings = { NODE_OPTIONS: '--max-semi-space-size=64', ...common, ...gates.env, ...env };
     const server = await startServer({ command, dataFolder: folder, env: settings });
     running.add(server);
     const ended = new Promise((resolve) => server.process.once('exit', resolve));

@@ -14,6 +14,11 @@ const older = [
   `UPDATE variants SET updated_at = updated_at - interval '2 days' WHERE status IN ('pending', 'rendering')`,
 ] as const;
 
+/** Lets every line of the timetable be due. */
+export async function callTimetable(db: pg.Client): Promise<void> {
+  await db.query('UPDATE timetable SET next_run_at = now()');
+}
+
 /** Only while no living process holds any of it. */
 export async function makeOlder(db: pg.Client): Promise<void> {
   for (const statement of older) await db.query(statement);
@@ -22,7 +27,7 @@ export async function makeOlder(db: pg.Client): Promise<void> {
 /**
  * Lets the leases of dead workers run out, and the times of jobs that wait for their next attempt come.
  * @param living end of the name of the worker that is alive.
- * @returns how many jobs are waiting or running.
+ * @returns how many jobs are waiting or running, or due by the timetable.
  */
 export async function dueByNow(db: pg.Client, living: string): Promise<number> {
   await db.query(
@@ -32,7 +37,8 @@ export async function dueByNow(db: pg.Client, living: string): Promise<number> {
   );
   await db.query(`UPDATE waiting_jobs SET run_at = now() WHERE turn IS NULL AND run_at > now()`);
   const { rows } = await db.query<{ count: number }>(
-    `SELECT ((SELECT count(*) FROM waiting_jobs) + (SELECT count(*) FROM running_jobs))::integer AS count`,
+    `SELECT ((SELECT count(*) FROM waiting_jobs) + (SELECT count(*) FROM running_jobs)
+      + (SELECT count(*) FROM timetable WHERE next_run_at <= now()))::integer AS count`,
   );
   return rows[0]?.count ?? 0;
 }

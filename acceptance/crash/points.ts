@@ -56,7 +56,8 @@ export async function strike(
     if (fault !== undefined) return { point, killed, trial, fault };
     try {
       await trial.resume?.();
-      if (operation.victim === 'worker') await scene.installation.work();
+      // Sweeps order pictures, and an API process may leave orders behind: those are nobody's steps any more.
+      if (operation.victim !== 'api') await scene.installation.work();
     } catch (error) {
       return { point, killed, trial, fault: `afterwards: ${sentence(error)}` };
     }

@@ -7,6 +7,7 @@ export interface Random {
   pick<T>(from: readonly T[]): T;
   /** A copy in another order. */
   shuffled<T>(items: readonly T[]): T[];
+  /** Bytes that no program takes for a picture or a film: two random ones at the beginning can be enough for that. */
   bytes(length: number): Buffer<ArrayBuffer>;
 }
 
@@ -40,7 +41,7 @@ export function createRandom(seed: string): Random {
     },
     bytes(length) {
       const bytes = Buffer.alloc(length);
-      for (let at = 0; at < length; at++) bytes[at] = next() * 256;
+      for (let at = 16; at < length; at++) bytes[at] = next() * 256;
       return bytes;
     },
   };

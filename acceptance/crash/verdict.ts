@@ -1,11 +1,14 @@
+import { callTimetable } from './passing-time.js';
 import type { Installation } from './installation.js';
 
 /** What must be empty once everything has settled, and how it is told when it is not. */
 const leftovers: Readonly<Record<string, string>> = {
   'a file in an intermediate state': `SELECT id || ' is ' || status FROM files WHERE status NOT IN ('ready', 'failed')`,
-  'a file that failed': `SELECT id || ': ' || coalesce(failure, '') FROM files WHERE status = 'failed'`,
-  'a variant in an intermediate state': `SELECT file_id || '/' || name || ' is ' || status FROM variants
-    WHERE (status <> 'ready' AND NOT lazy) OR pending_key IS NOT NULL`,
+  'a file that failed': `SELECT id || ': ' || coalesce(failure, '') FROM files WHERE status = 'failed' AND deleted_at IS NULL`,
+  // In the trash nothing is made.
+  'a variant in an intermediate state': `SELECT file_id || '/' || name || ' is ' || variants.status FROM variants
+    JOIN files ON files.id = file_id
+    WHERE (variants.status <> 'ready' AND NOT lazy AND deleted_at IS NULL) OR pending_key IS NOT NULL`,
   'an upload that is not over': `SELECT id || ' is ' || status FROM uploads WHERE status IN ('open', 'completing')`,
   'quota that an upload holds': `SELECT project_id || ' reserves ' || reserved_bytes FROM project_usage WHERE reserved_bytes <> 0`,
   'a job that was given up': `SELECT kind || ': ' || coalesce(error, '') FROM finished_jobs WHERE state = 'dead'`,
@@ -24,28 +27,27 @@ export interface Verdict {
   readonly faults: readonly string[];
 }
 
+/** Days, in which the timetable does all it has to do, that may be needed: keys are deleted twice. */
+const daysToSettle = 3;
+
 /**
- * Lets an installation settle (jobs, the timetable's cleanup, two days) and asks fsck, then the tables, then the store
- * itself: between them nothing may be left over.
+ * Lets an installation settle (jobs and timetable of a healthy worker, some days) and asks fsck, then the tables, then the
+ * store itself: between them nothing may be left over.
  */
 export async function settle(installation: Installation): Promise<Verdict> {
-  const { store } = installation;
+  const { store, db, passTime, work } = installation;
   const faults: string[] = [];
   const must = async (...args: readonly string[]): Promise<string> => {
     const { code, output } = await installation.command(...args);
     if (code !== 0) faults.push(`mediablobkit ${args.join(' ')} ended with ${code}: ${output.trim()}`);
     return output;
   };
-  await installation.work();
-  await installation.passTime();
-  await must('cleanup', 'uploads');
-  await installation.work();
-  // Keys that somebody might still have been writing are deleted twice.
-  for (const turn of ['first', 'again']) {
-    await installation.passTime();
-    if (turn === 'first' || (await rows(installation, 'SELECT key FROM tombstones')).length > 0) {
-      await must('cleanup', 'blobs');
-    }
+  await work();
+  for (let day = 1; day <= daysToSettle; day++) {
+    await passTime();
+    await callTimetable(db);
+    await work();
+    if (day > 1 && (await rows(installation, 'SELECT key FROM tombstones')).length === 0) break;
   }
   // On S3 only the sweep ends puts in parts that nobody goes on with before they are a day old.
   if (store.kind === 's3') {
