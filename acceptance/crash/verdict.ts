@@ -1,14 +1,18 @@
 import { callTimetable } from './passing-time.js';
 import type { Installation } from './installation.js';
 
+/** In the trash no pictures are made; what comes back from there gets them then. */
+const outOfTrash = `(files.deleted_at IS NULL AND NOT EXISTS (
+  SELECT FROM projects WHERE projects.id = files.project_id AND projects.deleted_at IS NOT NULL))`;
+
 /** What must be empty once everything has settled, and how it is told when it is not. */
 const leftovers: Readonly<Record<string, string>> = {
-  'a file in an intermediate state': `SELECT id || ' is ' || status FROM files WHERE status NOT IN ('ready', 'failed')`,
-  'a file that failed': `SELECT id || ': ' || coalesce(failure, '') FROM files WHERE status = 'failed' AND deleted_at IS NULL`,
-  // In the trash nothing is made.
+  'a file in an intermediate state': `SELECT id || ' is ' || status FROM files
+    WHERE status NOT IN ('ready', 'failed') AND (${outOfTrash} OR status <> 'processing')`,
+  'a file that failed': `SELECT id || ': ' || coalesce(failure, '') FROM files WHERE status = 'failed' AND ${outOfTrash}`,
   'a variant in an intermediate state': `SELECT file_id || '/' || name || ' is ' || variants.status FROM variants
     JOIN files ON files.id = file_id
-    WHERE (variants.status <> 'ready' AND NOT lazy AND deleted_at IS NULL) OR pending_key IS NOT NULL`,
+    WHERE (variants.status <> 'ready' AND NOT lazy AND ${outOfTrash}) OR pending_key IS NOT NULL`,
   'an upload that is not over': `SELECT id || ' is ' || status FROM uploads WHERE status IN ('open', 'completing')`,
   'quota that an upload holds': `SELECT project_id || ' reserves ' || reserved_bytes FROM project_usage WHERE reserved_bytes <> 0`,
   'a job that was given up': `SELECT kind || ': ' || coalesce(error, '') FROM finished_jobs WHERE state = 'dead'`,
