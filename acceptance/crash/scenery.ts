@@ -30,16 +30,21 @@ export async function makeScenery(postgres: Postgres, scratch: string): Promise<
 /** An installation of its own, with what trials need. */
 export async function makeScene(
   { postgres, scratch, picture, source }: Scenery,
-  options: { readonly name: string; readonly random: Random; readonly s3?: URL | undefined },
+  options: {
+    readonly name: string;
+    readonly random: Random;
+    readonly s3?: URL | undefined;
+    readonly settings?: Readonly<Record<string, string>>;
+  },
 ): Promise<Scene> {
-  const { name, random, s3 } = options;
+  const { name, random, s3, settings } = options;
   const { port } = source.address() as AddressInfo;
   const installation = await createInstallation({
     postgres,
     name,
     scratch,
     s3,
-    settings: { MBK_IMPORT_ALLOW: 'localhost', MBK_IMPORT_PORTS: String(port), ...oneThread },
+    settings: { MBK_IMPORT_ALLOW: 'localhost', MBK_IMPORT_PORTS: String(port), ...oneThread, ...settings },
   });
   return { installation, api: installation.api, random, picture, source: `http://localhost:${port}` };
 }
