@@ -26,6 +26,8 @@ export interface StartOptions {
   readonly dataFolder: string;
   readonly port?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** Time in which it must be ready; 30 s when absent. */
+  readonly readySeconds?: number;
 }
 
 /** An empty folder for one test; `remove` it afterwards. */
@@ -80,10 +82,14 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
   const url = `http://127.0.0.1:${port}`;
   const ready = async (): Promise<boolean> =>
     command === 'worker' ? output().includes('the worker is ready') : (await status(`${url}/readyz`)) === 200;
-  const end = Date.now() + 30_000;
+  const seconds = options.readySeconds ?? 30;
+  const end = Date.now() + seconds * 1000;
   while (!(await ready())) {
     if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}:\n${output()}`);
-    if (Date.now() > end) throw new Error(`the server is not ready after 30 s:\n${output()}`);
+    if (Date.now() > end) {
+      child.kill('SIGKILL');
+      throw new Error(`the server is not ready after ${seconds} s:\n${output()}`);
+    }
     await pause(25);
   }
   return {

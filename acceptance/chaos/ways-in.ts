@@ -80,8 +80,8 @@ function learn(files: readonly Sent[], answer: Answer | undefined): string {
 }
 
 function viewsOf(body: unknown): readonly FileView[] {
-  const { files, file } = body as { files?: readonly FileView[]; file?: FileView | null };
-  return files ?? [file ?? (body as FileView)];
+  const { data, file } = body as { data?: readonly FileView[]; file?: FileView | null };
+  return data ?? [file ?? (body as FileView)];
 }
 
 /** Mostly small ones; one in sixteen has parts. */

@@ -56,6 +56,7 @@ const running = new Set<RunningServer>();
 process.once('exit', () => {
   for (const server of running) server.process.kill('SIGKILL');
 });
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 
 export async function createInstallation(options: InstallationOptions): Promise<Installation> {
   const { postgres, name, scratch, s3 } = options;
@@ -76,6 +77,8 @@ export async function createInstallation(options: InstallationOptions): Promise<
     ...options.settings,
   };
   const db = new pg.Client({ connectionString: url });
+  // The next query tells.
+  db.on('error', () => undefined);
   await db.connect();
 
   const start = async (
@@ -86,7 +89,7 @@ export async function createInstallation(options: InstallationOptions): Promise<
     if (command === 'worker') gates.hold();
     // Starting is most of the work here, and collecting garbage a fifth of that.
     const settings = { NODE_OPTIONS: '--max-semi-space-size=64', ...common, ...gates.env, ...env };
-    const server = await startServer({ command, dataFolder: folder, env: settings });
+    const server = await startServer({ command, dataFolder: folder, env: settings, readySeconds: 120 });
     running.add(server);
     const ended = new Promise((resolve) => server.process.once('exit', resolve));
     void ended.then(() => running.delete(server));

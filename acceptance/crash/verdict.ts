@@ -10,9 +10,10 @@ const leftovers: Readonly<Record<string, string>> = {
   'a file in an intermediate state': `SELECT id || ' is ' || status FROM files
     WHERE status NOT IN ('ready', 'failed') AND (${outOfTrash} OR status <> 'processing')`,
   'a file that failed': `SELECT id || ': ' || coalesce(failure, '') FROM files WHERE status = 'failed' AND ${outOfTrash}`,
-  'a variant in an intermediate state': `SELECT file_id || '/' || name || ' is ' || variants.status FROM variants
+  'a variant in an intermediate state': `SELECT file_id || '/' || name || ' is ' || variants.status || ': ' || coalesce(variants.failure, '')
+    FROM variants
     JOIN files ON files.id = file_id
-    WHERE (variants.status <> 'ready' AND NOT lazy AND ${outOfTrash}) OR pending_key IS NOT NULL`,
+    WHERE (variants.status <> 'ready' AND variants.failure_code IS DISTINCT FROM 'unsupported-codec' AND NOT lazy AND ${outOfTrash}) OR pending_key IS NOT NULL`,
   'an upload that is not over': `SELECT id || ' is ' || status FROM uploads WHERE status IN ('open', 'completing')`,
   'quota that an upload holds': `SELECT project_id || ' reserves ' || reserved_bytes FROM project_usage WHERE reserved_bytes <> 0`,
   'a job that was given up': `SELECT kind || ': ' || coalesce(error, '') FROM finished_jobs WHERE state = 'dead'`,
