@@ -45,7 +45,7 @@ export async function startFleet(installation: Installation): Promise<Fleet> {
       berth.victim = await launch(berth.role);
     },
     async end() {
-      await Promise.all(berths.map(({ victim }) => victim?.end()));
+      await Promise.all(berths.map(async ({ victim }) => victim?.end()));
     },
   };
 }

@@ -31,6 +31,8 @@ const { values } = parseArgs({
   },
 });
 
+/** Points of a sample, however slow the machine is. */
+const fewest = 5;
 const { seed } = values;
 const began = performance.now();
 const say = (line: string): void => console.log(line);
@@ -73,7 +75,7 @@ try {
     } else if (values.seconds !== undefined) {
       const planned = sample(operations, used, random);
       const until = began + Number(values.seconds) * 1000;
-      rows = await runSample(scenery, planned, { random, s3, say, until, atLeast: operations.length });
+      rows = await runSample(scenery, planned, { random, s3, say, until, atLeast: fewest });
     } else {
       rows = await runAll(scenery, operations, used, { every, random, s3, say });
     }

@@ -9,7 +9,7 @@ export interface Planned {
 }
 
 /**
- * Points in the order of a seed, without end: rounds in which every operation comes once, by each means in turn. Which
+ * Points in the order of a seed, without end: rounds in which every operation comes once, by another means each time. Which
  * call it is that a process dies at is drawn from as many as the operation usually makes.
  */
 export function* sample(
@@ -19,8 +19,8 @@ export function* sample(
 ): Generator<Planned> {
   const drawn = new Set<string>();
   for (let round = 0; ; round++) {
-    for (const operation of random.shuffled(operations)) {
-      const by = allowed[round % allowed.length] ?? 'postgres';
+    for (const [place, operation] of random.shuffled(operations).entries()) {
+      const by = allowed[(round + place) % allowed.length] ?? 'postgres';
       for (let tries = 0; tries < 10; tries++) {
         const point = draw(operation, by, random);
         const key = `${operation.name} ${by} ${point.number} ${point.moment}`;

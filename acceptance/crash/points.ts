@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { FaultProxy } from '../../packages/server/test/fault-proxy.js';
 import { Api } from '../api.js';
 import { main, pause } from '../running-server.js';
-import { openGates, type Gates } from './gates.js';
+import type { Gates } from './gates.js';
 import type { Installation, Victim } from './installation.js';
 import { dueByNow } from './passing-time.js';
 import { Broken, type Operation, type Scene, type Trial } from './scene.js';

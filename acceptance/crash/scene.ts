@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-import { Api, type FileView } from '../api.js';
+import type { Api, FileView } from '../api.js';
 import type { Installation } from './installation.js';
 import type { Random } from './random.js';
 
