@@ -28,6 +28,8 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Time in which it must be ready; 30 s when absent. */
   readonly readySeconds?: number;
+  /** Told of the process before it is ready. */
+  readonly onSpawn?: (child: ChildProcess) => void;
 }
 
 /** An empty folder for one test; `remove` it afterwards. */
@@ -77,6 +79,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     env: environment(options, port),
     cwd: options.dataFolder,
   });
+  options.onSpawn?.(child);
   const output = collect(child);
   const ended = exit(child);
   const url = `http://127.0.0.1:${port}`;

@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -51,10 +52,10 @@ export interface Installation {
   close(): Promise<void>;
 }
 
-/** Servers that run: none outlives this process, however it ends. */
-const running = new Set<RunningServer>();
+/** Servers that run or start: none outlives this process, however it ends. */
+const running = new Set<ChildProcess>();
 process.once('exit', () => {
-  for (const server of running) server.process.kill('SIGKILL');
+  for (const child of running) child.kill('SIGKILL');
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 
@@ -89,10 +90,17 @@ export async function createInstallation(options: InstallationOptions): Promise<
     if (command === 'worker') gates.hold();
     // Starting is most of the work here, and collecting garbage a fifth of that.
     const settings = { NODE_OPTIONS: '--max-semi-space-size=64', ...common, ...gates.env, ...env };
-    const server = await startServer({ command, dataFolder: folder, env: settings, readySeconds: 120 });
-    running.add(server);
+    const server = await startServer({
+      command,
+      dataFolder: folder,
+      env: settings,
+      readySeconds: 120,
+      onSpawn(child) {
+        running.add(child);
+        child.once('exit', () => running.delete(child));
+      },
+    });
     const ended = new Promise((resolve) => server.process.once('exit', resolve));
-    void ended.then(() => running.delete(server));
     return {
       server,
       gates,
