@@ -4,7 +4,8 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const main = join(import.meta.dirname, '../packages/server/dist/main.js');
+/** The built program. */
+export const main = join(import.meta.dirname, '../packages/server/dist/main.js');
 
 /** A process of the built program, seen from outside. */
 export interface RunningServer {
@@ -25,6 +26,10 @@ export interface StartOptions {
   readonly dataFolder: string;
   readonly port?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** Time in which it must be ready; 30 s when absent. */
+  readonly readySeconds?: number;
+  /** Told of the process before it is ready. */
+  readonly onSpawn?: (child: ChildProcess) => void;
 }
 
 /** An empty folder for one test; `remove` it afterwards. */
@@ -74,15 +79,20 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     env: environment(options, port),
     cwd: options.dataFolder,
   });
+  options.onSpawn?.(child);
   const output = collect(child);
   const ended = exit(child);
   const url = `http://127.0.0.1:${port}`;
   const ready = async (): Promise<boolean> =>
     command === 'worker' ? output().includes('the worker is ready') : (await status(`${url}/readyz`)) === 200;
-  const end = Date.now() + 30_000;
+  const seconds = options.readySeconds ?? 30;
+  const end = Date.now() + seconds * 1000;
   while (!(await ready())) {
     if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}:\n${output()}`);
-    if (Date.now() > end) throw new Error(`the server is not ready after 30 s:\n${output()}`);
+    if (Date.now() > end) {
+      child.kill('SIGKILL');
+      throw new Error(`the server is not ready after ${seconds} s:\n${output()}`);
+    }
     await pause(25);
   }
   return {

@@ -9,9 +9,11 @@ import { parseCLI, startVitest } from 'vitest/node';
  * @param {string} run.root folder of the vitest.config.ts
  * @param {readonly string[]} run.args what the person wrote behind the command: filters and options of vitest
  * @param {object} [run.overrides] settings that win over the config file
+ * @param {() => Promise<{passed: number, failed: number, skipped: number}>} [run.further] what else is run afterwards and
+ * counted
  * @returns {Promise<number>} exit code
  */
-export async function runVitest({ root, args, overrides = {} }) {
+export async function runVitest({ root, args, overrides = {}, further }) {
   const { filter, options } = parseCLI(['vitest', 'run', ...args]);
   const vitest = await startVitest('test', filter, {
     ...options,
@@ -26,6 +28,10 @@ export async function runVitest({ root, args, overrides = {} }) {
   // What fails outside of any test (global setup, coverage thresholds, no file found) counts as one, so that
   // the line never reads like a success when the exit code is none.
   if (counts.failed === 0 && (process.exitCode || nothingRan)) counts.failed = 1;
+  if (further) {
+    const more = await further();
+    for (const outcome of Object.keys(counts)) counts[outcome] += more[outcome];
+  }
   // Nobody who pipes the output may lose its end.
   await new Promise((resolve) => process.stderr.write('', resolve));
   await new Promise((resolve) => process.stdout.write(`${summary(counts)}\n`, resolve));

@@ -1,6 +1,7 @@
 /**
- * npm test — builds what changed (tests start child processes from the build) and runs the fast suite of
- * the server. Arguments go to vitest; paths may be written from the repository's root:
+ * npm test — builds what changed (tests start child processes from the build), runs the fast suite of the server, and
+ * then, when nothing was chosen, the crash suite for half a minute (docs/testing-crashes.md). Arguments go to vitest;
+ * paths may be written from the repository's root:
  *
  *   npm test -- packages/server/src/features/uploads
  *   npm test -- -t "refuses"
@@ -13,15 +14,19 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { buildOrExit } from './build.mjs';
+import { runCrash } from './run-crash.mjs';
 import { runVitest } from './run-vitest.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const args = process.argv.slice(2).filter((arg) => arg !== '--coverage' && arg !== '--long');
+const flags = ['--coverage', '--long', '--without-crashes'];
+const args = process.argv.slice(2).filter((arg) => !flags.includes(arg));
 const long = process.argv.includes('--long');
 const coverage = process.argv.includes('--coverage');
+const everything = args.length === 0 && !flags.some((flag) => process.argv.includes(flag));
 
 await buildOrExit();
 const code = await runVitest({
+  ...(everything ? { further: () => runCrash(['--seconds', '30']) } : {}),
   root: join(root, 'packages', 'server'),
   args: args.map((arg) => arg.replace(/^(\.\/)?packages\/server\//, '')),
   overrides: {

@@ -10,6 +10,8 @@ export type Fault =
   | { readonly kind: 'reset' }
   /** The server never hears of it, and nobody answers. */
   | { readonly kind: 'hang' }
+  /** The server hears of it when the promise resolves. */
+  | { readonly kind: 'hold'; readonly until: Promise<void> }
   /** The server does what was asked; instead of its answer the connection is reset. */
   | { readonly kind: 'lose-answer' }
   /** HTTP only: the server never hears of it, and this is answered. */
@@ -34,13 +36,19 @@ export interface FaultRule {
   /** How many fail in all; one when absent. */
   readonly times?: number;
   readonly fault: Fault;
+  /** Called just before the fault strikes; with `lose-answer`, once the server has done what was asked. */
+  readonly onFault?: () => void;
 }
+
+/** Where a server listens: a TCP port, or the path of a unix socket. */
+export type Target = { readonly host: string; readonly port: number } | { readonly path: string };
 
 /**
  * A server in between that breaks things on purpose, in front of one that nobody here wrote. Signatures over the host
  * stay valid: clients sign the proxy's address, and the server checks the Host header that it is sent.
  */
 export interface FaultProxy {
+  /** 0 when it listens on a unix socket. */
   readonly port: number;
   /** `connections` and `calls` that came, and how many `faults` were injected: calls failed, connections cut. */
   readonly counts: { connections: number; calls: number; faults: number };
@@ -60,14 +68,26 @@ export interface FaultProxy {
 }
 
 export interface FaultProxyOptions {
-  readonly target: { readonly host: string; readonly port: number };
+  readonly target: Target;
+  /** Path of the unix socket to listen on; a free port of loopback when absent. */
+  readonly listen?: string;
   /** `http` lets rules see requests and answer them; `bytes` serves any protocol. */
   readonly speaks: 'http' | 'bytes';
 }
 
 const local = '127.0.0.1';
 
-export async function startFaultProxy({ target, speaks }: FaultProxyOptions): Promise<FaultProxy> {
+/** A fault that strikes one call. */
+interface Strike {
+  readonly fault: Fault;
+  readonly tell: () => void;
+}
+
+export async function startFaultProxy({
+  target,
+  listen: path,
+  speaks,
+}: FaultProxyOptions): Promise<FaultProxy> {
   const counts = { connections: 0, calls: 0, faults: 0 };
   const rules = new Set<{ readonly rule: FaultRule; seen: number; done: number }>();
   const sockets = new Set<Socket>();
@@ -75,16 +95,16 @@ export async function startFaultProxy({ target, speaks }: FaultProxyOptions): Pr
   let open: (() => void) | undefined;
   let rate = Infinity;
 
-  const faultOf = (call: string): Fault | undefined => {
+  const strikeAt = (call: string): Strike | undefined => {
     counts.calls += 1;
     for (const state of rules) {
-      const { match, from = 1, every = 1, times = 1, fault } = state.rule;
+      const { match, from = 1, every = 1, times = 1, fault, onFault = () => undefined } = state.rule;
       if (match && !match.test(call)) continue;
       state.seen += 1;
       if (state.seen < from || (state.seen - from) % every !== 0 || state.done >= times) continue;
       state.done += 1;
       counts.faults += 1;
-      return fault;
+      return { fault, tell: onFault };
     }
     return undefined;
   };
@@ -98,33 +118,38 @@ export async function startFaultProxy({ target, speaks }: FaultProxyOptions): Pr
   };
   const cut = (): void => {
     if (sockets.size > 0) counts.faults += 1;
-    for (const socket of sockets) socket.resetAndDestroy();
+    for (const socket of sockets) reset(socket);
   };
 
-  const web = speaks === 'http' ? await startForwarder(target, faultOf) : undefined;
+  const web = speaks === 'http' ? await startForwarder(target, strikeAt) : undefined;
   const upstream = web ? { host: local, port: web.port } : target;
   const front = createServer({ allowHalfOpen: true }, (client) => {
     counts.connections += 1;
     track(client);
     const server = track(connect({ ...upstream, allowHalfOpen: true }));
-    const reset = (): void => {
-      client.resetAndDestroy();
-      server.resetAndDestroy();
+    const resetBoth = (): void => {
+      reset(client);
+      reset(server);
     };
     client.on('close', () => server.destroy());
     // The forwarder and a killed server reset; that reaches the client as what it is.
-    server.on('error', () => client.resetAndDestroy());
+    server.on('error', () => reset(client));
     server.on('close', () => client.destroySoon());
-    let losesAnswer = false;
+    let loss: Strike | undefined;
     const pump = async (from: Socket, to: Socket, upward: boolean): Promise<void> => {
       for await (const chunk of from as AsyncIterable<Buffer>) {
         await opened;
         if (upward && !web) {
-          const fault = faultOf(chunk.toString('latin1'));
-          if (fault?.kind === 'hang') return await once(from, 'close').then(() => undefined);
-          if (fault?.kind === 'lose-answer') losesAnswer = true;
-          else if (fault) return reset();
-        } else if (losesAnswer) return reset();
+          const strike = strikeAt(chunk.toString('latin1'));
+          if (strike?.fault.kind === 'lose-answer') loss = strike;
+          else strike?.tell();
+          if (strike?.fault.kind === 'hang') return await once(from, 'close').then(() => undefined);
+          if (strike?.fault.kind === 'hold') await strike.fault.until;
+          else if (strike && strike !== loss) return resetBoth();
+        } else if (loss) {
+          loss.tell();
+          return resetBoth();
+        }
         if (rate < Infinity) await sleep((chunk.length / rate) * 1000);
         if (to.destroyed) return;
         if (!to.write(chunk)) await drained(to);
@@ -135,8 +160,9 @@ export async function startFaultProxy({ target, speaks }: FaultProxyOptions): Pr
     pump(client, server, true).catch(() => server.destroy());
     pump(server, client, false).catch(() => client.destroy());
   });
-  await listen(front, 0);
-  const { port } = front.address() as AddressInfo;
+  await listen(front, path ?? 0);
+  const address = front.address();
+  const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
 
   const self: FaultProxy = {
     port,
@@ -152,7 +178,7 @@ export async function startFaultProxy({ target, speaks }: FaultProxyOptions): Pr
       cut();
       await closed;
     },
-    accept: () => listen(front, port),
+    accept: () => listen(front, path ?? port),
     hang() {
       if (open) return;
       counts.faults += 1;
@@ -179,6 +205,13 @@ export async function startFaultProxy({ target, speaks }: FaultProxyOptions): Pr
   return self;
 }
 
+/** Unix sockets know no reset: there the other side reads an end. */
+function reset(socket: Socket): void {
+  if (socket.destroyed) return;
+  if (socket.remoteFamily === undefined) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
 /** Until a socket takes more, or is closed; what was listened for is let go, so that long streams gather no listeners. */
 async function drained(socket: Socket): Promise<void> {
   const over = new AbortController();
@@ -190,23 +223,28 @@ async function drained(socket: Socket): Promise<void> {
   }
 }
 
-async function listen(server: Server, port: number): Promise<void> {
-  server.listen(port, local);
+async function listen(server: Server, where: number | string): Promise<void> {
+  if (typeof where === 'string') server.listen(where);
+  else server.listen(where, local);
   await once(server, 'listening');
 }
 
 /** Passes HTTP requests on one by one, unless their fault says otherwise. */
 async function startForwarder(
   target: FaultProxyOptions['target'],
-  faultOf: (call: string) => Fault | undefined,
+  strikeAt: (call: string) => Strike | undefined,
 ): Promise<{ readonly port: number; close(): Promise<void> }> {
   const agent = new Agent({ keepAlive: true });
-  const pass = (request: IncomingMessage, response: ServerResponse, losesAnswer: boolean): void => {
+  const onto = 'path' in target ? { socketPath: target.path } : target;
+  const pass = (request: IncomingMessage, response: ServerResponse, loss: Strike | undefined): void => {
     const { method, url: path, rawHeaders: headers, socket } = request;
-    const onward = httpRequest({ ...target, method, path, headers, agent, setHost: false }, (answer) => {
-      if (losesAnswer) {
+    const onward = httpRequest({ ...onto, method, path, headers, agent, setHost: false }, (answer) => {
+      if (loss) {
         answer.resume();
-        answer.on('end', () => socket.resetAndDestroy());
+        answer.on('end', () => {
+          loss.tell();
+          socket.resetAndDestroy();
+        });
         return;
       }
       response.writeHead(answer.statusCode ?? 502, answer.statusMessage, answer.rawHeaders);
@@ -220,10 +258,13 @@ async function startForwarder(
     request.pipe(onward);
   };
   const server = createHttpServer({ requestTimeout: 0, headersTimeout: 0 }, (request, response) => {
-    const fault = faultOf(`${request.method} ${request.url}`);
+    const strike = strikeAt(`${request.method} ${request.url}`);
     request.on('error', () => undefined);
-    if (fault === undefined || fault.kind === 'lose-answer')
-      return pass(request, response, fault !== undefined);
+    if (strike === undefined) return pass(request, response, undefined);
+    const { fault, tell } = strike;
+    if (fault.kind === 'lose-answer') return pass(request, response, strike);
+    tell();
+    if (fault.kind === 'hold') return void fault.until.then(() => pass(request, response, undefined));
     if (fault.kind === 'reset') return void request.socket.resetAndDestroy();
     // A body that nobody reads would hold the answer back.
     request.resume();

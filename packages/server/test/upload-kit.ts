@@ -47,6 +47,8 @@ export interface UploadKitOptions {
   readonly planVariants?: UploadsOptions['planVariants'];
   /** The store in place of a new folder; stays open. */
   readonly backing?: BlobStore;
+  /** Another way for uploads to the database of this URL; whoever opens it closes it. */
+  readonly reach?: (url: string) => Promise<Db>;
   /** Puts faults in front of the store. */
   readonly store?: (real: BlobStore) => BlobStore;
 }
@@ -159,7 +161,7 @@ export async function createUploadKit(options: UploadKitOptions = {}): Promise<U
     ...options.outbound,
   });
   const uploads = createUploads({
-    db,
+    db: (await options.reach?.(testDatabase.url)) ?? db,
     blobs,
     imaging: options.imaging ?? noImaging,
     planVariants: options.planVariants ?? planVariants,

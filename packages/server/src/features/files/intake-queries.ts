@@ -228,7 +228,28 @@ export async function renewUploads(db: Db, fileIds: readonly string[]): Promise<
   return new Set(rows.map((row) => row.id));
 }
 
-/** The files of these that are acknowledged; answers whether a COMMIT whose answer was lost has happened. */
+/**
+ * The files of these that are acknowledged, once nobody decides about them any more: a transaction that is just being
+ * committed, or dies with its connection, is waited for.
+ */
+export async function fatesOf(
+  db: Db,
+  projectId: string,
+  fileIds: readonly string[],
+): Promise<readonly FileRow[]> {
+  // Their states are looked at after the wait: a condition would be judged before it.
+  const files = await db
+    .selectFrom('files')
+    .selectAll()
+    .where('id', 'in', fileIds)
+    .where('project_id', '=', projectId)
+    .orderBy('id')
+    .forShare()
+    .execute();
+  return files.filter(({ status }) => !unfinishedStates.some((unfinished) => unfinished === status));
+}
+
+/** The files of these that are acknowledged. */
 export async function acknowledgedOf(
   db: Db,
   projectId: string,

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 
 import { cleanupOptions } from '../../../test/cleanup-options.js';
 import { noise } from '../../../test/fixtures/noise.js';
+import { startFaultProxy, type FaultProxy } from '../../../test/fault-proxy.js';
 import { openRaw, type RawRequest } from '../../../test/raw-http.js';
 import {
   createUploadKit,
@@ -12,7 +13,7 @@ import {
   type UploadKitOptions,
 } from '../../../test/upload-kit.js';
 import { StoreFull, StoreUnavailable, type BlobStore } from '../../foundation/blobs/blob-store.js';
-import { openDatabase } from '../../foundation/database/connect.js';
+import { openDatabase, type Database } from '../../foundation/database/connect.js';
 import { createLog } from '../../foundation/log.js';
 import { createCleanup } from '../cleanup/cleanup.js';
 
@@ -240,5 +241,52 @@ describe('an upload under way', () => {
     expect(await request.status()).toBe(503);
     expect(await kit.leftovers(project)).toEqual(nothing);
     expect((await kit.send(project, small)).status).toBe(503);
+  });
+});
+
+describe('a database whose answer to the last COMMIT is lost', () => {
+  let proxy: FaultProxy;
+  let database: Database;
+  afterEach(async () => {
+    await database.close();
+    await proxy.close();
+  });
+
+  it.each([
+    ['a moment', 0],
+    ['a while', 3],
+  ])('for %s: the files stand, and the client is told so', async (_name, further) => {
+    const project = await start({
+      async reach(url) {
+        const { searchParams, hostname, port } = new URL(url);
+        const folder = searchParams.get('host');
+        const target = folder
+          ? { path: `${folder}/.s.PGSQL.5432` }
+          : { host: hostname, port: Number(port || 5432) };
+        proxy = await startFaultProxy({ target, speaks: 'bytes' });
+        const by = new URL(url);
+        by.searchParams.delete('host');
+        by.host = `127.0.0.1:${proxy.port}`;
+        database = openDatabase({
+          url: by.href,
+          poolSize: 4,
+          statementTimeoutMs: 15_000,
+          lockTimeoutMs: 10_000,
+          applicationName: 'mediablobkit test',
+          log: await createLog({ level: 'silent', pretty: false }),
+        });
+        return database.db;
+      },
+    });
+    proxy.fail({
+      match: /commit/i,
+      from: 2,
+      fault: { kind: 'lose-answer' },
+      onFault: () => proxy.fail({ times: further, fault: { kind: 'reset' } }),
+    });
+    const response = await kit.send(project, small);
+    expect(proxy.counts.faults).toBe(1 + further);
+    expect(response.status).toBe(201);
+    expect(await kit.usage(project)).toMatchObject({ files: 1, bytes: 5, reserved: 0 });
   });
 });

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 
+import { isConnectionError } from '../../foundation/database/errors.js';
 import { readBody, type BodySource, type Pace } from '../../foundation/http/body-source.js';
 import { parseContentDigest } from '../../foundation/http/content-digest.js';
 import { boundaryOf, readParts } from '../../foundation/http/multipart.js';
 import { Problem } from '../../foundation/problems.js';
 import type { Caller } from '../access/caller.js';
-import { acknowledgedOf, UploadLost } from '../files/intake-queries.js';
+import { UploadLost } from '../files/intake-queries.js';
 import type { FileRow } from '../files/queries.js';
 import { completeKey, type HeldKey } from '../files/upload-key-queries.js';
 import { findProject, inTransaction, type Project } from '../projects/queries.js';
@@ -15,6 +16,7 @@ import { creatorOf } from './creator.js';
 import { checkDigest, hashing } from './digests.js';
 import { abandon, receptionOf, settleReceived, type EntryLimits, type EntryOptions } from './entry.js';
 import { broughtBy, hashFile, hold, replay, type Passed } from './idempotency.js';
+import { standAfterAll } from './fate.js';
 import { expectedBytes, receiveParts, unlessEmpty } from './parts.js';
 import type { Policy } from './policy.js';
 import { receiveFile, type IncomingFile, type ReceivedFile } from './receive.js';
@@ -199,8 +201,8 @@ async function acknowledge(
     if (error instanceof UploadLost || error instanceof Problem) throw error;
     // The connection may have been lost between COMMIT and its answer: then the files stand, and are told so.
     const ids = received.map(({ row }) => row.id);
-    const committed = await acknowledgedOf(db, project.id, ids).catch(() => []);
-    if (committed.length !== ids.length) throw error;
-    return committed;
+    const standing = isConnectionError(error) ? await standAfterAll(db, project.id, ids) : undefined;
+    if (standing === undefined) throw error;
+    return standing;
   }
 }
