@@ -20,7 +20,8 @@ type Derived =
   | 's3ForcePathStyle'
   | 'jobConcurrency'
   | 'importConcurrency'
-  | 'imagingProcesses';
+  | 'imagingProcesses'
+  | 'passwordHashes';
 
 /**
  * The settings of a process, frozen. Durations are in milliseconds (`…Ms`), sizes in bytes. Printing or
@@ -38,6 +39,7 @@ export interface Settings extends Omit<Values, Derived> {
   readonly jobConcurrency: number;
   readonly importConcurrency: number;
   readonly imagingProcesses: number;
+  readonly passwordHashes: number;
   /** Folders of `PATH`, in which other programs are looked for. */
   readonly programFolders: readonly string[];
   /** Where each value came from. */
@@ -221,6 +223,8 @@ function derive(values: Values): Omit<Settings, 'sources' | 'programFolders'> {
     jobConcurrency,
     importConcurrency: values.importConcurrency ?? Math.max(1, Math.floor(jobConcurrency / 2)),
     imagingProcesses,
+    passwordHashes:
+      values.passwordHashes ?? Math.min(64, Math.max(1, Math.floor(availableParallelism() / 2))),
   };
 }
 

@@ -333,11 +333,12 @@ export const table = {
     standard: 'none',
     doc: 'Requests for bytes by one address, counted by each process for itself. A CDN, a proxy that is not trusted and an office are one address.',
   }),
-  passwordHashes: accounts.given({
+  passwordHashes: accounts.optional({
     name: 'MBK_PASSWORD_HASHES',
     kind: integer({ min: 1, max: 64 }),
-    standard: '2',
-    doc: 'Passwords hashed at the same time by one process; each takes 19 MiB and a thread.',
+    otherwise: 'one for every two processor cores',
+    // With as many as cores a hundred logins at once leave a download a third of its rate (npm run bench:logins).
+    doc: 'Passwords hashed at the same time by one process; each takes 19 MiB and a thread. Others wait, so that uploads and downloads go on beside them.',
   }),
 
   maxUploadBytes: uploads.given({
