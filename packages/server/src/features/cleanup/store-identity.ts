@@ -46,6 +46,15 @@ export async function storeFault({ db, blobs }: Pair): Promise<string | undefine
 }
 
 /**
+ * Why the store cannot be judged by this database: it is another's, or nobody's. A pause of deletions is no reason: after a
+ * restore looking is what is wanted.
+ * @throws StoreUnavailable
+ */
+export async function foreignStore({ db, blobs }: Pair): Promise<string | undefined> {
+  return markFault(await findInstallation(db), await readIdentity(blobs));
+}
+
+/**
  * Makes the store this database's, whoever's it was. Everything that this database has buried is deleted there
  * from now on, and the database whose it was deletes nothing there any more. The pause after a restore ends.
  * @returns the ids: now, and before (undefined when the store bore no mark).

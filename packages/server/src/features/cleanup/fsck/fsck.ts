@@ -2,7 +2,7 @@ import type { BlobStore } from '../../../foundation/blobs/blob-store.js';
 import type { Db } from '../../../foundation/database/connect.js';
 import { inTransaction } from '../../projects/queries.js';
 import { noteDamage, type Remedies } from '../integrity/damage.js';
-import { storeFault } from '../store-identity.js';
+import { foreignStore } from '../store-identity.js';
 import { wrongBlobs, wrongBytes, type WrongBlob } from './blobs.js';
 import { rowChecks, type CheckName, type RowCheck, type RowCheckName } from './checks.js';
 import type { Bounds, Wrong } from './row-queries.js';
@@ -49,7 +49,7 @@ export class FsckRefused extends Error {
  * @throws FsckRefused, StoreUnavailable, or the signal's reason.
  */
 export async function fsck(options: FsckOptions, order: FsckOrder): Promise<FsckEnd> {
-  const fault = await storeFault(options);
+  const fault = await foreignStore(options);
   if (fault !== undefined) throw new FsckRefused(fault);
   let found = 0;
   let repaired = 0;

@@ -2,7 +2,7 @@ import type { BlobStore } from '../../../foundation/blobs/blob-store.js';
 import { BlobTruncated } from '../../../foundation/blobs/blob-store.js';
 import { digestBlob, type Digest } from '../../../foundation/blobs/copy-blob.js';
 import type { Db } from '../../../foundation/database/connect.js';
-import { storeFault } from '../store-identity.js';
+import { foreignStore } from '../store-identity.js';
 import { databaseTime } from '../sweep/name-queries.js';
 import { leastChecked, noteRead, type CheckedBlob } from './check-queries.js';
 import { noteIntegrity } from './damage-queries.js';
@@ -52,7 +52,7 @@ export async function checkIntegrity(options: IntegrityOptions, order: CheckOrde
   const { db } = options;
   const end = { blobs: 0, bytes: 0, missing: 0, corrupt: 0, mended: 0 };
   // In another store everything would be missing.
-  const refusal = await storeFault(options);
+  const refusal = await foreignStore(options);
   if (refusal !== undefined) return { ...end, refusal };
   const began = await databaseTime(db);
   while (end.bytes < order.bytes) {

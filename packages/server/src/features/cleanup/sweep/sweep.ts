@@ -3,7 +3,7 @@ import type { Db } from '../../../foundation/database/connect.js';
 import { inTransaction } from '../../projects/queries.js';
 import { findInstallation } from '../identity-queries.js';
 import type { Remedies } from '../integrity/damage.js';
-import { storeFault } from '../store-identity.js';
+import { foreignStore, storeFault } from '../store-identity.js';
 import { brake } from './brake.js';
 import { dropUnfinished, mendMissing, quarantineOrphans, type CleanOptions } from './clean.js';
 import { keepFindings, type Finding, type FindingKind } from './finding-queries.js';
@@ -77,9 +77,9 @@ const countedAs = {
  */
 export async function sweepStore(options: SweepOptions, order: SweepOrder): Promise<SweepEnd> {
   const { db, leaseSeconds = 30 } = options;
-  const fault = await sweepFault(options);
-  if (fault !== undefined) return { kind: 'refused', why: fault };
   const { mode, projectId = null, holder } = order;
+  const fault = await sweepFault(options, mode);
+  if (fault !== undefined) return { kind: 'refused', why: fault };
   const taken = await takeSweep(db, { mode, projectId, holder, leaseSeconds });
   if ('heldUntil' in taken) return { kind: 'held', until: taken.heldUntil };
   return whileHeld(db, taken, { leaseSeconds, signal: order.signal }, async (signal) => {
@@ -92,7 +92,7 @@ export async function sweepStore(options: SweepOptions, order: SweepOrder): Prom
       await endSweep(db, taken, { status: 'failed', refusal });
       return { kind: 'refused', why: refusal };
     }
-    const changed = await sweepFault(options);
+    const changed = await sweepFault(options, mode);
     if (changed !== undefined) {
       await endSweep(db, taken, { status: 'failed', refusal: changed });
       return { kind: 'refused', why: changed };
@@ -109,9 +109,12 @@ export function remainingOf(sweep: SweepRow): number {
   return orphans + missing + unfinished - done;
 }
 
-/** Why the store cannot be judged by this database. */
-async function sweepFault({ db, blobs }: SweepOptions): Promise<string | undefined> {
-  const fault = await storeFault({ db, blobs });
+/** Why the store cannot be judged by this database, or, where blobs are to go, why none may. */
+async function sweepFault(
+  { db, blobs }: SweepOptions,
+  mode: SweepOrder['mode'],
+): Promise<string | undefined> {
+  const fault = mode === 'delete' ? await storeFault({ db, blobs }) : await foreignStore({ db, blobs });
   if (fault !== undefined) return fault;
   if ((await findInstallation(db))?.marked) return undefined;
   return 'The store bears no mark of this installation, which has never been started. Start the server once, or run: mediablobkit storage adopt';
