@@ -3,6 +3,7 @@
  *
  *   docs/settings.md   from packages/server/src/config/table.ts
  *   docs/problems.md   from packages/server/src/foundation/problems.ts
+ *   docs/fsck.md       from packages/server/src/features/cleanup/fsck/checks.ts
  *   openapi.json       from the routes
  *   packages/server/src/foundation/database/tables.ts   from the migrations
  *
@@ -25,6 +26,7 @@ const built = (path) => import(pathToFileURL(join(server, 'dist', path)).href);
 const files = {
   'docs/settings.md': async () => (await built('config/page.js')).settingsPage(),
   'docs/problems.md': async () => problemsPage((await built('foundation/problems.js')).problems),
+  'docs/fsck.md': async () => fsckPage(await built('features/cleanup/fsck/checks.js')),
   'openapi.json': async () =>
     `${JSON.stringify(await (await built('openapi.js')).openapiDocument(), null, 2)}\n`,
   'packages/server/src/foundation/database/tables.ts': async () => {
@@ -56,6 +58,44 @@ ${Object.entries(problems)
   .join('\n')}
 
 ${sections.join('\n')}`;
+}
+
+function fsckPage({ rowChecks, blobChecks }) {
+  const rows = (checks) =>
+    Object.entries(checks).map(
+      ([name, { doc, repair }]) =>
+        `| \`${name}\` | ${doc} | ${repair ?? 'nothing: somebody has to look, or the timetable does it'} |`,
+    );
+  return `# What fsck checks
+
+<!-- Generated from packages/server/src/features/cleanup/fsck/checks.ts by \`npm run generate\`; do not edit. -->
+
+\`\`\`sh
+mediablobkit fsck            # rows, and rows against the store's listing
+mediablobkit fsck --deep     # also reads every blob and compares its SHA-256
+mediablobkit fsck --repair   # does what is safe
+mediablobkit fsck --json     # {found, repaired, seconds, violations: [{check, subject, projectId, detail, repaired}]}
+\`\`\`
+
+It runs beside a server or without one, with the server's settings. Each violation is a line: the check, what it is about, and
+what is wrong there. The exit code is 0 when nothing is wrong, 1 when something remains, 2 when it could not be checked (the
+store is away, or bears the mark of another installation). What is under way is given the time that it may take; differences
+between rows and store are looked at a second time before they are told.
+
+Nothing is ever deleted by it. Blobs that no row names are the sweep's: see [operating.md](operating.md).
+
+## Rows
+
+| check | what must hold | \`--repair\` |
+|---|---|---|
+${rows(rowChecks).join('\n')}
+
+## Blobs
+
+| check | what must hold | \`--repair\` |
+|---|---|---|
+${rows(blobChecks).join('\n')}
+`;
 }
 
 async function current(path) {
