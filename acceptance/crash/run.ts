@@ -45,6 +45,8 @@ export async function runAll(
       say(
         `${operation.name}, ${by}: ${row.killed} kill points, fsck ${row.fsck}, ${row.faults.length} faults, ${seconds} s`,
       );
+      for (const { text, point } of row.faults)
+        say(`  ${point ? `${point.number} ${point.moment}: ` : ''}${text}`);
     }
   }
   return rows;
