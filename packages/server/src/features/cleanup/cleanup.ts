@@ -1,7 +1,12 @@
 import Type from 'typebox';
 
 import { countRows } from '../../foundation/database/count.js';
-import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
+import {
+  defineJob,
+  type JobHandler,
+  type TimetableEntry,
+  timetableAttempts,
+} from '../../foundation/queue/define.js';
 import type { Log } from '../../foundation/log.js';
 import { purgeBlobs } from '../files/purge-job.js';
 import { isHeld } from './backup/hold-queries.js';
@@ -20,7 +25,7 @@ export const expireUploadsJob = defineJob({
   name: 'expire-uploads',
   payload: Type.Object({}),
   lane: 'background',
-  attempts: 1,
+  attempts: timetableAttempts,
   timeoutSeconds: 300,
 });
 

@@ -4,7 +4,12 @@ import type { BlobStore, UnfinishedMultipart } from '../../foundation/blobs/blob
 import { placeOf } from '../../foundation/blobs/keys.js';
 import type { Db } from '../../foundation/database/connect.js';
 import { countRows } from '../../foundation/database/count.js';
-import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
+import {
+  defineJob,
+  type JobHandler,
+  type TimetableEntry,
+  timetableAttempts,
+} from '../../foundation/queue/define.js';
 import { forgetFinished, oldFinished } from '../../foundation/queue/observe.js';
 import { endedCounts, forgetCounts } from '../access/limit-queries.js';
 import { deleteExpiredLinks, expiredLinks } from '../accounts/link-queries.js';
@@ -38,7 +43,12 @@ export interface HousekeepingOptions extends Recorder {
   readonly cap: number;
 }
 
-const policy = { payload: Type.Object({}), lane: 'background', attempts: 1, timeoutSeconds: 600 } as const;
+const policy = {
+  payload: Type.Object({}),
+  lane: 'background',
+  attempts: timetableAttempts,
+  timeoutSeconds: 600,
+} as const;
 const removeTemporaries = defineJob({ name: 'remove-temporaries', ...policy });
 const expireSessions = defineJob({ name: 'expire-sessions', ...policy });
 const forgetJobs = defineJob({ name: 'forget-jobs', ...policy });

@@ -2,7 +2,12 @@ import Type from 'typebox';
 
 import type { Db } from '../../foundation/database/connect.js';
 import { countRows } from '../../foundation/database/count.js';
-import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
+import {
+  defineJob,
+  type JobHandler,
+  type TimetableEntry,
+  timetableAttempts,
+} from '../../foundation/queue/define.js';
 import { inTransaction } from '../projects/queries.js';
 import { claimExpiredProject, expiredProjects, purgedProjects } from './projects/queries.js';
 import { orderPurge } from './projects/purge-job.js';
@@ -31,7 +36,7 @@ export const purgeTrashJob = defineJob({
   name: 'purge-trash',
   payload: Type.Object({}),
   lane: 'background',
-  attempts: 1,
+  attempts: timetableAttempts,
   timeoutSeconds: 1800,
 });
 

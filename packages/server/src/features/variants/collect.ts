@@ -2,7 +2,12 @@ import Type from 'typebox';
 
 import type { Db } from '../../foundation/database/connect.js';
 import { countRows } from '../../foundation/database/count.js';
-import { defineJob, type JobHandler, type TimetableEntry } from '../../foundation/queue/define.js';
+import {
+  defineJob,
+  type JobHandler,
+  type TimetableEntry,
+  timetableAttempts,
+} from '../../foundation/queue/define.js';
 import { recorded, type Due, type Recorder } from '../cleanup/recorded.js';
 import {
   collectExpired,
@@ -27,7 +32,7 @@ export const collectVariants = defineJob({
   name: 'collect-variants',
   payload: Type.Object({}),
   lane: 'background',
-  attempts: 1,
+  attempts: timetableAttempts,
   timeoutSeconds: 1800,
 });
 

@@ -1,7 +1,7 @@
 import Type, { type Static } from 'typebox';
 
 import { RecipeSchema } from '../../foundation/imaging/vocabulary.js';
-import { defineJob } from '../../foundation/queue/define.js';
+import { defineJob, timetableAttempts } from '../../foundation/queue/define.js';
 
 /** Variants of one file to make from one decode; their recipes as they were when it was planned. */
 export const ImageProcessingJobSchema = Type.Object({
@@ -24,6 +24,6 @@ export const reviveVariants = defineJob({
   name: 'revive-variants',
   payload: Type.Object({}),
   lane: 'background',
-  attempts: 1,
+  attempts: timetableAttempts,
   timeoutSeconds: 60,
 });

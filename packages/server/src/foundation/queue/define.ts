@@ -88,6 +88,12 @@ export class LeaseLost extends Error {
   override readonly name = 'LeaseLost';
 }
 
+/**
+ * Attempts of a job that only the timetable enqueues. Its next run would do as well, but a worker that was killed in the
+ * middle is no reason for a dead letter that wakes somebody.
+ */
+export const timetableAttempts = 3;
+
 /** A line of the timetable: enqueues `kind` at the times of the cron line, once in the whole installation. */
 export interface TimetableEntry<S extends TSchema = TSchema> {
   readonly name: string;

@@ -7,6 +7,7 @@ import {
   PermanentFailure,
   type JobHandler,
   type TimetableEntry,
+  timetableAttempts,
 } from '../../../foundation/queue/define.js';
 import { forgetDays, readToday } from './check-queries.js';
 import { checkIntegrity, type IntegrityOptions } from './check.js';
@@ -17,7 +18,7 @@ export const checkIntegrityJob = defineJob({
   payload: Type.Object({}),
   lane: 'background',
   // What was checked stays so; the next hour goes on.
-  attempts: 1,
+  attempts: timetableAttempts,
   timeoutSeconds: 50 * 60,
 });
 

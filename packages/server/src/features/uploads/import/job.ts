@@ -1,6 +1,6 @@
 import Type from 'typebox';
 
-import { defineJob } from '../../../foundation/queue/define.js';
+import { defineJob, timetableAttempts } from '../../../foundation/queue/define.js';
 
 /** Fetches a file from a URL. What to fetch stands in the row of the import, so that no queue keeps its secrets. */
 export const importFileJob = defineJob({
@@ -17,6 +17,6 @@ export const tidyImportsJob = defineJob({
   name: 'tidy-imports',
   payload: Type.Object({}),
   lane: 'background',
-  attempts: 1,
+  attempts: timetableAttempts,
   timeoutSeconds: 600,
 });
