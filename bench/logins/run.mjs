@@ -17,7 +17,6 @@ const logins = option('logins', 100);
 const bytes = option('mib', 256) * 1024 * 1024;
 const rounds = option('rounds', 3);
 const email = 'bench@example.com';
-const password = 'correct-horse-battery';
 
 const folder = mkdtempSync(join(tmpdir(), 'mbk-bench-'));
 const unlimited = Object.fromEntries(
