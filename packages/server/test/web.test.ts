@@ -80,8 +80,9 @@ describe('pages of other origins', () => {
   it('learn the same of a project that does not exist as of one that does not let them', async () => {
     const ask = async (id: string) => {
       const { statusCode, headers, body } = await preflight(`/projects/${id}`, 'https://other.example.org');
-      const { date: _date, 'x-request-id': requestId, ...rest } = headers;
-      return { statusCode, rest, body: body.replace(String(requestId), '') };
+      const requestId = String(headers['x-request-id']);
+      const rest = { ...headers, date: undefined, 'x-request-id': undefined };
+      return { statusCode, rest, body: body.replace(requestId, '') };
     };
     const unknown = '0190ffff-ffff-7fff-bfff-ffffffffffff';
     expect(await ask(project)).toEqual(await ask(unknown));
