@@ -1,6 +1,6 @@
 /**
  * npm test — builds what changed (tests start child processes from the build), runs the fast suite of the server, and
- * then, when nothing was chosen, the crash suite for half a minute (docs/testing-crashes.md). Arguments go to vitest;
+ * then, when nothing was chosen, the crash suite for a third of a minute (docs/testing-crashes.md). Arguments go to vitest;
  * paths may be written from the repository's root:
  *
  *   npm test -- packages/server/src/features/uploads
@@ -26,7 +26,7 @@ const everything = args.length === 0 && !flags.some((flag) => process.argv.inclu
 
 await buildOrExit();
 const code = await runVitest({
-  ...(everything ? { further: () => runCrash(['--seconds', '30']) } : {}),
+  ...(everything ? { further: () => runCrash(['--seconds', '20']) } : {}),
   root: join(root, 'packages', 'server'),
   args: args.map((arg) => arg.replace(/^(\.\/)?packages\/server\//, '')),
   overrides: {
