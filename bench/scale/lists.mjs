@@ -3,7 +3,7 @@
  * pages, filters and searches, as a client sees them, one after the other. The sizes grow in one database, so that each is
  * measured as it would be there. What must hold: p99 of 20 ms, and twice that of 10,000 files at most.
  */
-import { openDatabase } from '../../packages/server/src/foundation/database/connect.ts';
+import { openDatabase } from '../../packages/server/dist/foundation/database/connect.js';
 import { option, quantile, startOurs, table, verdict } from '../machine.mjs';
 import { cursorBeforeLast, hitsOf, insertFiles } from './rows.mjs';
 

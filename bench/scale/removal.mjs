@@ -8,10 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import pg from 'pg';
 
-import { createPurgeProjectHandler } from '../../packages/server/src/features/cleanup/projects/purge-job.ts';
-import { claimStore } from '../../packages/server/src/features/cleanup/store-identity.ts';
-import { openDiskStore } from '../../packages/server/src/foundation/blobs/disk.ts';
-import { openDatabase } from '../../packages/server/src/foundation/database/connect.ts';
+import { createPurgeProjectHandler } from '../../packages/server/dist/features/cleanup/projects/purge-job.js';
+import { claimStore } from '../../packages/server/dist/features/cleanup/store-identity.js';
+import { openDiskStore } from '../../packages/server/dist/foundation/blobs/disk.js';
+import { openDatabase } from '../../packages/server/dist/foundation/database/connect.js';
 import { option, table, verdict } from '../machine.mjs';
 import { insertFiles } from './rows.mjs';
 

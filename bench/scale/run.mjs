@@ -2,8 +2,10 @@
  * npm run bench:scale -- sweep | lists | removal — what must go on working when there is a lot of it.
  *
  *   sweep      --keys=1000000                    keys in the store, and rows: throughput and memory
- *   lists      --rows=1000000 --rounds=200       files of a project (of the build: npm run build before)
+ *   lists      --rows=1000000 --rounds=200       files of a project
  *   removal    --files=100000 --beside=1000000   files of the project that is removed, and of others
+ *
+ * What is measured is the build: npm run build before.
  *
  *   TEST_DATABASE_URL   a server to use (as superuser; a database is made and dropped); otherwise an embedded
  *                       PostgreSQL is started in a temporary folder with the settings of the product
@@ -14,12 +16,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import pg from 'pg';
-import { register } from 'tsx/esm/api';
 
-register();
-const { createLog } = await import('../../packages/server/src/foundation/log.ts');
-const { startEmbedded } = await import('../../packages/server/src/foundation/database/embedded.ts');
-const { migrate } = await import('../../packages/server/src/foundation/database/migrate.ts');
+const { createLog } = await import('../../packages/server/dist/foundation/log.js');
+const { startEmbedded } = await import('../../packages/server/dist/foundation/database/embedded.js');
+const { migrate } = await import('../../packages/server/dist/foundation/database/migrate.js');
 
 /** Each bench by its name. */
 const benches = {
