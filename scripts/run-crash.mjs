@@ -12,12 +12,14 @@ const summary = /^(\d+) passed, (\d+) failed, (\d+) skipped$/;
 
 /**
  * @param {readonly string[]} args see scripts/crash.mjs
+ * @param {Record<string, string>} [environment] besides this process's own
  * @returns {Promise<{passed: number, failed: number, skipped: number}>} of kill points; its output is shown, but for the
  * line that says these
  */
-export async function runCrash(args) {
+export async function runCrash(args, environment = {}) {
   const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), main, ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...environment },
   });
   let counts;
   const lines = createInterface(child.stdout);

@@ -30,6 +30,11 @@ export async function must(program, args) {
   if (code !== 0) throw new Error(`${program} ${args.join(' ')} ended with ${code}`);
 }
 
+/** Whether a server runs already that the variables name. */
+export function isServerNamed() {
+  return serverNames.some((name) => process.env[`TEST_S3_${name.toUpperCase()}`]);
+}
+
 /**
  * Runs `use` while the servers run. One that `TEST_S3_RGW` or `TEST_S3_SWIFT` (see
  * packages/server/test/long/s3-contract.long.ts) names runs already and is left alone.
