@@ -54,7 +54,7 @@ export async function benchLists({ url, folder, log }) {
       const places = { last: await cursorBeforeLast(database.pool, projectId, limit) };
       const times = new Map(queries.map(([name]) => [name, []]));
       // By turns, so that what the machine does beside falls on all of them.
-      for (let round = -5; round < rounds; round += 1) {
+      for (let round = -30; round < rounds; round += 1) {
         for (const [name, query] of queries) {
           const took = await timeOf(
             `${server.url}/projects/${projectId}/files?limit=${limit}${query(places)}`,
