@@ -8,7 +8,7 @@ import { failure } from '../failures.js';
 import { renderVariants } from '../job.js';
 import { configOf } from '../plan.js';
 import { planRows, wantAnew, wantRecipe } from '../queries.js';
-import { isDecodable } from '../recipes.js';
+import { isDecodable, isVisual } from '../recipes.js';
 import { plannedVariants } from '../wanted.js';
 import type { ProjectSettings } from '../../projects/settings.js';
 import { choose, type Selection } from './choose.js';
@@ -32,6 +32,8 @@ export async function planAnew(
 ): Promise<number> {
   const file = await lockFile(tx, projectId, fileId);
   if (!file || file.deleted_at !== null || file.projectDeleted || !isProcessed(file.status)) return 0;
+  // Of what is no picture, drawing or film no variants are planned at the upload either.
+  if (!isVisual(file.mime_type)) return 0;
   const rows = await lockVariants(tx, projectId, fileId);
   const chosen = choose(which, names, plannedVariants(settings, file), rows);
   if (chosen.length === 0) return 0;

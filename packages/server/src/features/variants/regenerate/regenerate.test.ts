@@ -198,7 +198,7 @@ describe('a regeneration', () => {
     });
     const file = await upload(project);
     const gone = await upload(project);
-    await scene.file(project, { bytes: Buffer.from('text'), mimeType: 'text/plain' });
+    const text = await scene.file(project, { bytes: Buffer.from('text'), mimeType: 'text/plain' });
     await workOff(scene, room, project);
     await scene.db.updateTable('files').set({ deleted_at: new Date() }).where('id', '=', gone.id).execute();
     const walk = await order(project, 'all');
@@ -206,6 +206,7 @@ describe('a regeneration', () => {
     expect(await walk()).toMatchObject({ status: 'completed', files_total: 2, variants_planned: 1 });
     expect((await rowsOf(file))['rare']).toMatchObject({ status: 'pending', generation: 0 });
     expect((await rowsOf(gone))['thumb']).toMatchObject({ generation: 1 });
+    expect(await rowsOf(text)).toEqual({});
   });
 
   it('that fails leaves the old picture, says so, and is not tried by every request', async () => {
