@@ -120,7 +120,8 @@ function createPointRunner(scene: Scene) {
       const outcome = await strike(scene, operation, point, take);
       outcomes.push({ outcome, row });
       if (outcome.killed) row.killed += 1;
-      else row.complete = true;
+      // Some calls have no answer (the end of a connection): only one that is never made was the last.
+      else if (point.moment === 'before') row.complete = true;
       if (outcome.killed && outcome.trial.acknowledged()) row.acknowledged += 1;
       if (outcome.fault !== undefined) row.faults.push({ text: outcome.fault, point });
     },
