@@ -78,6 +78,7 @@ export async function openFuzz(): Promise<Fuzz> {
     statuses,
     run(request) {
       const run = judge(request);
+      // Only to close after it: what it rejects with is told to whoever asked.
       running = run.catch(() => undefined);
       return run;
     },
