@@ -30,6 +30,7 @@ const floors = [
   ['(main[.]ts$|commands/)'],
   ['(web|work|openapi|health|metrics|translate-error)[.]ts$'],
   ['kit[.]ts$'],
+  ['kit/'],
   ...features.map((feature) => [`features/${feature}/`]),
   ['foundation/queue/', 'foundation/limits/'],
   [

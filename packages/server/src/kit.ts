@@ -1,25 +1,16 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-
 import { loadOrCreateSecrets } from './config/secrets.js';
 import type { StoreAddress } from './config/store-address.js';
 import type { Settings } from './config.js';
 import type { Identify } from './features/access/caller.js';
 import { createContentTargets } from './features/access/content-targets.js';
-import type { RequestLimits } from './features/access/limits.js';
 import { hearAccessNotice } from './features/access/notices.js';
 import type { Target } from './features/access/queries.js';
 import { createAccounts } from './features/accounts/accounts.js';
-import {
-  createCleanup,
-  expireUploadsJob,
-  lateWriteSeconds,
-  type CleanupOptions,
-} from './features/cleanup/cleanup.js';
+import { createCleanup, expireUploadsJob, lateWriteSeconds } from './features/cleanup/cleanup.js';
 import { deleteFilesJob } from './features/cleanup/deletions/job.js';
 import { deletionRoutes } from './features/cleanup/deletions/routes.js';
-import type { FsckOptions } from './features/cleanup/fsck/fsck.js';
-import type { LoginLimits } from './features/accounts/login-limiter.js';
 import { createAccountMail, sendAccountMail } from './features/accounts/mail.js';
 import { auditRoutes } from './features/audit/routes.js';
 import { housekeepingKinds } from './features/cleanup/housekeeping.js';
@@ -29,12 +20,9 @@ import { claimStore } from './features/cleanup/store-identity.js';
 import { purgeTrashJob } from './features/cleanup/trash.js';
 import { purgeFiles } from './features/cleanup/trash-queries.js';
 import { cleanupGauges } from './features/cleanup/gauges.js';
-import type { Remedies } from './features/cleanup/integrity/damage.js';
 import { checkIntegrityJob, createIntegrityWork } from './features/cleanup/integrity/job.js';
 import { integrityRoutes } from './features/cleanup/integrity/routes.js';
 import { createSweepWork, sweepBlobs } from './features/cleanup/sweep/job.js';
-import type { SweepOptions } from './features/cleanup/sweep/sweep.js';
-import { recordEvents } from './features/events/queries.js';
 import { changedFile, createChanges } from './features/delivery/changes.js';
 import { createDelivery } from './features/delivery/delivery.js';
 import { createLinks } from './features/delivery/links.js';
@@ -51,7 +39,6 @@ import { verifyUploadJob } from './features/uploads/direct/verify-job.js';
 import { finishUploadJob } from './features/uploads/tus/finish-job.js';
 import { importFileJob, tidyImportsJob } from './features/uploads/import/job.js';
 import { failImportsOfProject } from './features/uploads/import/queries.js';
-import type { TidyOptions } from './features/uploads/import/tidy.js';
 import {
   createUploads,
   createUploadWork,
@@ -60,8 +47,7 @@ import {
 } from './features/uploads/uploads.js';
 import { renderVariants, reviveVariants } from './features/variants/job.js';
 import { planVariants, type PlanOptions } from './features/variants/plan.js';
-import { collectVariants, type CollectOptions } from './features/variants/collect.js';
-import { renderAgain } from './features/variants/render-again.js';
+import { collectVariants } from './features/variants/collect.js';
 import { previewRoutes } from './features/variants/preview/routes.js';
 import type { Selection } from './features/variants/regenerate/choose.js';
 import { orderRegeneration, regenerateVariants } from './features/variants/regenerate/job.js';
@@ -73,42 +59,40 @@ import { createRequests, createVariantsWork } from './features/variants/variants
 import type { BlobStore } from './foundation/blobs/blob-store.js';
 import { openBlobStore, type BlobStoreOptions } from './foundation/blobs/open.js';
 import { systemClock } from './foundation/clock.js';
-import { openDatabase, type Database, type Db, type Tx } from './foundation/database/connect.js';
+import { openDatabase, type Database, type Tx } from './foundation/database/connect.js';
 import { startEmbedded } from './foundation/database/embedded.js';
 import { migrate } from './foundation/database/migrate.js';
 import { waitForDatabase } from './foundation/database/wait.js';
 import type { Routes } from './foundation/http/app.js';
-import { createOutbound, type Outbound } from './foundation/http/outbound/outbound.js';
 import { chooseAllocator, type AllocatorEnvironment } from './foundation/imaging/allocator.js';
 import { findFfmpeg } from './foundation/imaging/ffmpeg.js';
 import type { Imaging } from './foundation/imaging/imaging.js';
 import { createImaging } from './foundation/imaging/pool.js';
 import { createPosters, type Posters } from './foundation/imaging/poster.js';
-import {
-  createLocalLimiter,
-  createSharedLimiter,
-  type Limiter,
-  type Rate,
-} from './foundation/limits/limiter.js';
 import type { Log } from './foundation/log.js';
 import { createMailer, type Mailer } from './foundation/mail.js';
 import { createMetrics, type Metrics } from './foundation/metrics.js';
 import { cancel } from './foundation/queue/cancel.js';
 import type { JobHandler, JobKind, TimetableEntry } from './foundation/queue/define.js';
-import { version } from './version.js';
+import {
+  cleanupOptions,
+  collectOptions,
+  heartbeatOf,
+  loginLimits,
+  outboundOf,
+  remedies,
+  sweepOptions,
+  tidyOptions,
+} from './kit/room-options.js';
 
 /** Folder of the SQL migrations; the path is the same from the source and from the build. */
 export const migrations = new URL('../migrations/', import.meta.url);
 
 /** Seconds after which no put of an abandoned attempt can still be under way: what a store call may take, doubled. */
 const maxWriteSeconds = 15 * 60;
-/** Longest time between two signs of life of an upload; one missed beat must not make it look dead. */
-const longestSilenceMs = 30_000;
 /** Requests that one process holds for variants at once; each is a socket and a timer. */
 const maxWaiters = 1_000;
 
-/** Seconds after which work that nobody does is lost: the timetable looks every minute, and plans anew after 20. */
-const fsckSlackSeconds = 30 * 60;
 /** Previews that wait for the one decoder that makes them; each holds an original on the disk. */
 const maxPreviews = 8;
 
@@ -311,7 +295,7 @@ export async function buildApi(kit: Kit): Promise<ApiRooms> {
     publicUrl,
     pagesUrl: settings.pagesUrl,
     sendsMail: settings.smtpUrl !== undefined,
-    loginLimits: loginLimits(kit),
+    loginLimits: loginLimits(settings, kit.database.pool),
     removeProjectsOf: (userId) => projects.removeAllOf(userId),
     accessTokenSeconds: settings.accessTokenLifetimeMs / 1000,
     refreshTokenSeconds: settings.refreshTokenLifetimeMs / 1000,
@@ -532,109 +516,6 @@ export async function buildWork(kit: Kit): Promise<WorkRooms> {
   };
 }
 
-/** A process takes a hundredth of a rate at once: it asks the database once for a hundred requests. */
-const lotsOfRate = 100;
-
-/** How often somebody may ask. Bytes are counted by each process, the rest over all of them. */
-export function requestLimits({ settings, database: { pool } }: Kit): RequestLimits {
-  const shared = (name: string, rate: Rate | null): Limiter | undefined =>
-    rate === null
-      ? undefined
-      : createSharedLimiter({ pool, name, rate, atOnce: Math.max(1, Math.floor(rate.points / lotsOfRate)) });
-  const { contentRate } = settings;
-  return {
-    auth: shared('auth', settings.authRate),
-    caller: shared('caller', settings.apiRate),
-    project: shared('project', settings.projectRate),
-    content: contentRate === null ? undefined : createLocalLimiter({ rate: contentRate }),
-  };
-}
-
-/** An address may fail with so many times as many e-mails as with one. */
-const accountsOfAddress = 20;
-
-function loginLimits({ settings: { loginRate: rate }, database: { pool } }: Kit): LoginLimits {
-  if (rate === null) return {};
-  const { points, seconds } = rate;
-  return {
-    account: createSharedLimiter({ pool, name: 'login', rate }),
-    address: createSharedLimiter({
-      pool,
-      name: 'logins',
-      rate: { points: points * accountsOfAddress, seconds },
-    }),
-  };
-}
-
-/** What is done about lost bytes. Nobody outside is told yet. */
-export const remedies: Remedies = {
-  renderAgain,
-  onDamage: (tx, { projectId, fileId, kind }) =>
-    recordEvents(tx, [{ projectId, type: 'file.damaged', subjectId: fileId, data: { kind } }]),
-};
-
-/** What the timetable takes away, and when. */
-export function cleanupOptions(
-  settings: Settings,
-  ground: { readonly db: Db; readonly blobs: BlobStore; readonly log: Log },
-): CleanupOptions {
-  return {
-    ...ground,
-    uploadStaleSeconds: settings.uploadStaleMs / 1000,
-    uploadExpirySeconds: settings.uploadExpiryMs / 1000,
-    trashSeconds: settings.trashDays * 24 * 60 * 60,
-    temporariesSeconds: settings.orphanGraceMs / 1000,
-    jobsSeconds: settings.jobsKeptMs / 1000,
-    deadJobsSeconds: settings.deadJobsKeptMs / 1000,
-    eventsSeconds: settings.eventsKeptMs / 1000,
-    uploadKeysSeconds: settings.idempotencyLifetimeMs / 1000,
-    auditSeconds: settings.auditKeptMs === undefined ? null : settings.auditKeptMs / 1000,
-    cap: settings.cleanupCap,
-  };
-}
-
-/** The same of derived pictures. */
-export function collectOptions(settings: Settings): Omit<CollectOptions, 'db'> {
-  return { removedGraceSeconds: settings.variantGraceMs / 1000, cap: settings.cleanupCap };
-}
-
-/** The same of imports. */
-export function tidyOptions(settings: Settings): Omit<TidyOptions, 'db'> {
-  return { importsSeconds: settings.jobsKeptMs / 1000, cap: settings.cleanupCap };
-}
-
-/** How the store is compared with the rows. */
-export function sweepOptions(
-  settings: Settings,
-  pair: { readonly db: Db; readonly blobs: BlobStore },
-): SweepOptions {
-  return {
-    ...pair,
-    graceSeconds: (settings.orphanGraceMs + settings.backupWindowMs) / 1000,
-    quarantineSeconds: settings.quarantineMs / 1000,
-    maxDeletes: settings.sweepMaxDeletes,
-    brakePercent: settings.sweepBrakePercent,
-    remedies,
-  };
-}
-
-/** What `fsck` needs to know: what is under way has twice the time that those who see to it need. */
-export function fsckOptions(
-  settings: Settings,
-  pair: { readonly db: Db; readonly blobs: BlobStore },
-): FsckOptions {
-  return {
-    ...pair,
-    bounds: {
-      uploadStaleSeconds: settings.uploadStaleMs / 1000,
-      uploadExpirySeconds: settings.uploadExpiryMs / 1000,
-      slackSeconds: fsckSlackSeconds,
-    },
-    graceSeconds: (settings.orphanGraceMs + settings.backupWindowMs) / 1000,
-    remedies,
-  };
-}
-
 /** Where mail is handed to; undefined when nothing is sent. */
 function openMailer(kit: Kit): Mailer | undefined {
   const { smtpUrl: url, mailFrom: from } = kit.settings;
@@ -642,23 +523,6 @@ function openMailer(kit: Kit): Mailer | undefined {
   const mailer = createMailer({ url, from });
   kit.opened(() => Promise.resolve(mailer.close()));
   return mailer;
-}
-
-/** Milliseconds between two signs of life of an upload. */
-function heartbeatOf({ uploadStaleMs }: Settings): number {
-  return Math.min(longestSilenceMs, uploadStaleMs / 3);
-}
-
-/** Where files may be imported from, and how slow their sources may be. */
-function outboundOf(settings: Settings): Outbound {
-  const { uploadIdleTimeoutMs: idleTimeoutMs, uploadMinThroughput: minBytesPerSecond } = settings;
-  return createOutbound({
-    ports: settings.importPorts,
-    allow: settings.importAllow,
-    userAgent: `MediaBlobKit/${version}`,
-    pace: { idleTimeoutMs, minBytesPerSecond },
-    answerTimeoutMs: idleTimeoutMs,
-  });
 }
 
 /** The planning of variants, which the rooms of uploads are handed. */

@@ -15,7 +15,8 @@ import { createApp, type App, type AppOptions, type Routes } from './foundation/
 import { describeApi } from './foundation/http/openapi.js';
 import { healthRoutes } from './health.js';
 import { metricsRoutes } from './metrics.js';
-import { buildApi, requestLimits, type ApiRooms, type Kit } from './kit.js';
+import { buildApi, type ApiRooms, type Kit } from './kit.js';
+import { requestLimits } from './kit/room-options.js';
 import { translateError } from './translate-error.js';
 import { version } from './version.js';
 
@@ -164,7 +165,7 @@ export async function mountApi(
     allowsOrigin: createAllowedOrigins(database.db),
     identify: rooms.identify,
     findContentTarget: rooms.findContentTarget,
-    limits: requestLimits(kit),
+    limits: requestLimits(settings, database.pool),
     accessLog: settings.accessLog,
     translateError,
     routes: [...first, health, metrics, ...rooms.routes],

@@ -1,7 +1,7 @@
 import { readToday } from '../features/cleanup/integrity/check-queries.js';
 import { checkIntegrity, type Damaged } from '../features/cleanup/integrity/check.js';
 import { countDamaged } from '../features/cleanup/integrity/damage-queries.js';
-import { remedies } from '../kit.js';
+import { remedies } from '../kit/room-options.js';
 import type { CleanupScene } from './cleanup-scene.js';
 import { count, size } from './copy-progress.js';
 

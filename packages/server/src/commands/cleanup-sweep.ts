@@ -2,7 +2,7 @@ import { findingsOf, type FindingRow } from '../features/cleanup/sweep/finding-q
 import { numbersOf } from '../features/cleanup/sweep/job.js';
 import { remainingOf, sweepStore } from '../features/cleanup/sweep/sweep.js';
 import { newId } from '../foundation/ids.js';
-import { sweepOptions } from '../kit.js';
+import { sweepOptions } from '../kit/room-options.js';
 import type { CleanupScene } from './cleanup-scene.js';
 import { count, size } from './copy-progress.js';
 

@@ -8,7 +8,8 @@ import { createCollectHandler, dueCollection } from '../features/variants/collec
 import { newId } from '../foundation/ids.js';
 import { createLog } from '../foundation/log.js';
 import type { JobHandler } from '../foundation/queue/define.js';
-import { cleanupOptions, collectOptions, openGround, openStore, tidyOptions } from '../kit.js';
+import { openGround, openStore } from '../kit.js';
+import { cleanupOptions, collectOptions, tidyOptions } from '../kit/room-options.js';
 import { checkNow } from './cleanup-integrity.js';
 import type { CleanupCommand, CleanupScene } from './cleanup-scene.js';
 import { sweepNow } from './cleanup-sweep.js';

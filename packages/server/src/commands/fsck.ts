@@ -2,7 +2,8 @@ import type { Settings } from '../config.js';
 import { blobChecks, rowChecks, type CheckName } from '../features/cleanup/fsck/checks.js';
 import { fsck, FsckRefused, type Violation } from '../features/cleanup/fsck/fsck.js';
 import { createLog } from '../foundation/log.js';
-import { fsckOptions, openGround, openStore } from '../kit.js';
+import { openGround, openStore } from '../kit.js';
+import { fsckOptions } from '../kit/room-options.js';
 
 export interface FsckCommand {
   readonly deep?: boolean;
